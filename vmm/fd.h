@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* fd: file descriptors. One that is not open is -1; every one is CLOEXEC; closing twice is harmless. */
+#ifndef TRIVM_VMM_FD_H
+#define TRIVM_VMM_FD_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* Close *@fd if it is open and make it -1. */
+void fd_close(int *fd);
+
+/* eventfd: a non-blocking one at 0, or a negative errno. */
+int fd_eventfd(void);
+void fd_signal(int eventfd);	  /* add 1; never blocks */
+uint64_t fd_drain(int eventfd); /* read and zero the count; 0 if it was not signalled */
+
+/* All @len bytes, over EINTR and short transfers. 0 or a negative errno (-ENODATA: end of file). */
+int fd_read_full(int fd, void *buf, size_t len);
+int fd_write_full(int fd, const void *buf, size_t len);
+int fd_pread_full(int fd, void *buf, size_t len, off_t offset);
+
+#endif
