@@ -2,9 +2,10 @@
 /*
  * chardev: the host's end of a guest's character device (serial port, later virtio-console).
  *
- * The guest side writes from vCPU threads and must never wait for a slow reader: what the host cannot
- * take at once is kept in a bounded ring that the main loop drains, and a full ring is flow control
- * (chardev_write() takes less, on_writable says when to go on). Input comes from the main loop.
+ * The guest side writes from vCPU threads and must never wait for a slow reader: what the host
+ * cannot take at once is kept in a bounded ring that the main loop drains, and a full ring is flow
+ * control (chardev_write() takes less, on_writable says when to go on). Input comes from the main
+ * loop.
  */
 #ifndef TRIVM_VMM_CHARDEV_H
 #define TRIVM_VMM_CHARDEV_H
@@ -18,9 +19,10 @@
 
 /* The device's half. All are called on the main loop's thread, without the chardev's lock. */
 struct chardev_client {
-	size_t (*room)(void *opaque); /* input bytes that it can take now; 0 stops reading the host */
+	size_t (*room)(
+		void *opaque); /* input bytes that it can take now; 0 stops reading the host */
 	void (*input)(void *opaque, const uint8_t *buf, size_t len); /* len <= what room() said */
-	void (*line_break)(void *opaque);			      /* Ctrl-A b */
+	void (*line_break)(void *opaque);                            /* Ctrl-A b */
 	void (*writable)(void *opaque); /* there is room again after chardev_write() took less */
 	void *opaque;
 };
@@ -31,7 +33,8 @@ struct chardev {
 	struct loop *loop;
 	int in_fd, out_fd; /* -1: none. Not owned */
 	struct chardev_client client;
-	/* Filters what the user typed before the device sees it (terminal escape keys); may be NULL. */
+	/* Filters what the user typed before the device sees it (terminal escape keys); may be
+	 * NULL. */
 	size_t (*filter)(struct chardev *chr, uint8_t *buf, size_t len);
 	void *filter_opaque;
 
@@ -42,14 +45,15 @@ struct chardev {
 	bool out_waiting;     /* the main loop was told to watch out_fd */
 	bool client_waiting;  /* a chardev_write() took less than all */
 	size_t head, used;    /* ring: oldest byte, bytes in it */
-	uint8_t *ring;	      /* CHARDEV_BUFFER bytes, made when first needed */
-	int kick_fd;	      /* eventfd: "watch out_fd", from a vCPU thread to the main loop */
+	uint8_t *ring;        /* CHARDEV_BUFFER bytes, made when first needed */
+	int kick_fd;          /* eventfd: "watch out_fd", from a vCPU thread to the main loop */
 	struct loop_source kick;
 };
 
 /*
- * @in_fd / @out_fd (-1: none) stay the caller's. Both are used without blocking whatever their flags
- * are. 0 or a negative errno. Main thread. chardev_destroy() gives what is buffered up to a second.
+ * @in_fd / @out_fd (-1: none) stay the caller's. Both are used without blocking whatever their
+ * flags are. 0 or a negative errno. Main thread. chardev_destroy() gives what is buffered up to a
+ * second.
  */
 int chardev_init(struct chardev *chr, struct loop *loop, int in_fd, int out_fd);
 void chardev_destroy(struct chardev *chr);

@@ -2,9 +2,9 @@
 /*
  * err: the one sentence that a user gets when something could not be done.
  *
- * Functions that can fail for a reason the user can mend take a `struct err *` and return a negative
- * errno; the innermost one that knows the cause writes the sentence, and the outermost caller (the
- * command line, the control socket) shows it. Nothing in between prints.
+ * Functions that can fail for a reason the user can mend take a `struct err *` and return a
+ * negative errno; the innermost one that knows the cause writes the sentence, and the outermost
+ * caller (the command line, the control socket) shows it. Nothing in between prints.
  */
 #ifndef TRIVM_VMM_ERR_H
 #define TRIVM_VMM_ERR_H

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* fd: file descriptors. One that is not open is -1; every one is CLOEXEC; closing twice is harmless. */
+/* fd: file descriptors. One that is not open is -1; every one is CLOEXEC; closing twice is
+ * harmless. */
 #ifndef TRIVM_VMM_FD_H
 #define TRIVM_VMM_FD_H
 
@@ -12,7 +13,7 @@ void fd_close(int *fd);
 
 /* eventfd: a non-blocking one at 0, or a negative errno. */
 int fd_eventfd(void);
-void fd_signal(int eventfd);	  /* add 1; never blocks */
+void fd_signal(int eventfd);    /* add 1; never blocks */
 uint64_t fd_drain(int eventfd); /* read and zero the count; 0 if it was not signalled */
 
 /* All @len bytes, over EINTR and short transfers. 0 or a negative errno (-ENODATA: end of file). */

@@ -5,9 +5,9 @@
 
 enum guest_event {
 	GUEST_POWEROFF, /* ACPI sleep register, S5 */
-	GUEST_RESET,	/* ACPI reset register, i8042 pulse, port 0xCF9 */
-	GUEST_PANIC,	/* pvpanic: its kernel panicked; it may still write a dump or reboot */
-	GUEST_CRASH,	/* triple fault, or KVM cannot go on */
+	GUEST_RESET,    /* ACPI reset register, i8042 pulse, port 0xCF9 */
+	GUEST_PANIC,    /* pvpanic: its kernel panicked; it may still write a dump or reboot */
+	GUEST_CRASH,    /* triple fault, or KVM cannot go on */
 };
 
 /* Given to a device by the machine. raise() may be called from any thread, vCPUs' included. */

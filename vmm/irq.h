@@ -5,12 +5,12 @@
  * Two kinds, as on the hardware:
  *   - a line (pin of the I/O APIC, named by its GSI): asserted and deasserted;
  *   - a message (MSI): a write of `data` to `addr`, seen by the local APICs.
- * And the kernel's short way for both: an irqfd. Writing to an eventfd that is attached to a GSI makes
- * KVM do what the GSI's route says, without the VMM. Routes to messages have GSIs of their own, above
- * the I/O APIC's pins.
+ * And the kernel's short way for both: an irqfd. Writing to an eventfd that is attached to a GSI
+ * makes KVM do what the GSI's route says, without the VMM. Routes to messages have GSIs of their
+ * own, above the I/O APIC's pins.
  *
- * The machine gives each device a `struct irq_line` or the `struct irq_controller *`; behind it is KVM
- * (kvm_irq.c), or a test's own table. Every call: any thread, does not block on guests.
+ * The machine gives each device a `struct irq_line` or the `struct irq_controller *`; behind it is
+ * KVM (kvm_irq.c), or a test's own table. Every call: any thread, does not block on guests.
  */
 #ifndef TRIVM_VMM_IRQ_H
 #define TRIVM_VMM_IRQ_H
@@ -73,9 +73,10 @@ static inline void irq_route_free(struct irq_controller *ctl, uint32_t gsi)
 	ctl->ops->route_free(ctl, gsi);
 }
 
-/* What @gsi's irqfd delivers from now on; @msg NULL: nothing (masked). A negative errno from KVM. */
+/* What @gsi's irqfd delivers from now on; @msg NULL: nothing (masked). A negative errno from KVM.
+ */
 static inline int irq_route_set(struct irq_controller *ctl, uint32_t gsi,
-				const struct msi_message *msg)
+                                const struct msi_message *msg)
 {
 	return ctl->ops->route_set(ctl, gsi, msg);
 }

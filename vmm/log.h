@@ -9,7 +9,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
+enum log_level {
+	LOG_ERROR,
+	LOG_WARN,
+	LOG_INFO,
+	LOG_DEBUG
+};
 
 /* What is shown from now on; LOG_WARN at start. Any thread. */
 void log_set_level(enum log_level level);
@@ -24,10 +29,10 @@ void log_set_raw_terminal(bool raw);
 #define log_error(...) log_line(LOG_ERROR, __VA_ARGS__)
 #define log_warn(...)  log_line(LOG_WARN, __VA_ARGS__)
 #define log_info(...)  log_line(LOG_INFO, __VA_ARGS__)
-#define log_debug(...)                                                                             \
-	do {                                                                                       \
-		if (log_enabled(LOG_DEBUG))                                                        \
-			log_line(LOG_DEBUG, __VA_ARGS__);                                          \
+#define log_debug(...)                                    \
+	do {                                              \
+		if (log_enabled(LOG_DEBUG))               \
+			log_line(LOG_DEBUG, __VA_ARGS__); \
 	} while (0)
 
 /*
@@ -35,11 +40,11 @@ void log_set_raw_terminal(bool raw);
  * LOG_LIMIT_SECONDS; the first line after a silence says how many were left out.
  * One static or per-device object for each place that complains. Any thread.
  */
-#define LOG_LIMIT_BURST	  5
+#define LOG_LIMIT_BURST   5
 #define LOG_LIMIT_SECONDS 10
 
 struct log_limit {
-	_Atomic int64_t window;	    /* start of the running window, monotonic seconds */
+	_Atomic int64_t window;     /* start of the running window, monotonic seconds */
 	_Atomic unsigned in_window; /* lines asked for in it */
 	_Atomic unsigned dropped;   /* lines not shown since the last one shown */
 };

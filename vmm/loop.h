@@ -28,8 +28,7 @@ struct loop {
 	int epfd;
 	int wakefd; /* an eventfd that ends a wait: loop_stop() from any thread or signal handler */
 	_Atomic bool stopping;
-	struct loop_source *ready_self; /* the source whose callback runs now, NULL once it was removed */
-	void *batch;			/* epoll_event array of the running iteration, or NULL */
+	void *batch; /* the epoll_events being worked on, or NULL */
 	int batch_nr;
 };
 
@@ -37,15 +36,16 @@ int loop_init(struct loop *loop); /* 0 or a negative errno */
 void loop_destroy(struct loop *loop);
 
 /*
- * Watch @fd (not owned). Level-triggered unless @events has EPOLLET. All four: only on the loop's thread,
- * or before loop_run(). loop_remove() may be called from any callback, also for another source whose
- * event is already waiting: it will not be called any more. Twice is harmless.
+ * Watch @fd (not owned). Level-triggered unless @events has EPOLLET. All four: only on the loop's
+ * thread, or before loop_run(). loop_remove() may be called from any callback, also for another
+ * source whose event is already waiting: it will not be called any more. Twice is harmless.
  */
 int loop_add(struct loop *loop, struct loop_source *src, int fd, uint32_t events, loop_fn *fn);
 int loop_change(struct loop_source *src, uint32_t events);
 void loop_remove(struct loop_source *src);
 
-/* Wait at most @timeout_ms (-1: for ever) and run what is ready. Number of callbacks or a negative errno. */
+/* Wait at most @timeout_ms (-1: for ever) and run what is ready. Number of callbacks or a negative
+ * errno. */
 int loop_once(struct loop *loop, int timeout_ms);
 
 /* loop_once() until loop_stop(). 0 or a negative errno. */

@@ -7,7 +7,8 @@
  * and never as a pointer. Regions are files (memfd) mapped shared, from the first moment, so that
  * another process (vhost-user) or the kernel (vhost-net) can be given the same memory.
  *
- * Life: memory_init, memory_add..., memory_freeze, then only lookups, from any thread without a lock.
+ * Life: memory_init, memory_add..., memory_freeze, then only lookups, from any thread without a
+ * lock.
  */
 #ifndef TRIVM_VMM_MEMORY_H
 #define TRIVM_VMM_MEMORY_H
@@ -34,7 +35,7 @@ struct mem_region {
 	uint64_t gpa;  /* first guest-physical address */
 	uint64_t size; /* bytes; gpa + size does not wrap */
 	uint8_t *host; /* where it is mapped here */
-	int fd;	       /* the file behind it (owned by whoever added the region) */
+	int fd;        /* the file behind it (owned by whoever added the region) */
 	uint64_t fd_offset;
 };
 
@@ -48,7 +49,8 @@ void memory_init(struct memory *mem);
 
 /*
  * Describe a range that the caller has mapped. The caller keeps ownership of mapping and fd, which
- * outlive @mem. -EEXIST: overlaps a region; -EINVAL: empty or wraps; -ENOSPC: too many; -EBUSY: frozen.
+ * outlive @mem. -EEXIST: overlaps a region; -EINVAL: empty or wraps; -ENOSPC: too many; -EBUSY:
+ * frozen.
  */
 int memory_add(struct memory *mem, const struct mem_region *region);
 
@@ -71,7 +73,8 @@ static inline void *memory_at(const struct memory *mem, gpa_t addr, uint64_t len
 	return NULL;
 }
 
-/* Copy out of or into guest memory; the range may span adjacent regions. 0 or -EFAULT (nothing copied). */
+/* Copy out of or into guest memory; the range may span adjacent regions. 0 or -EFAULT (nothing
+ * copied). */
 int memory_read(const struct memory *mem, gpa_t addr, void *buf, uint64_t len);
 int memory_write(const struct memory *mem, gpa_t addr, const void *buf, uint64_t len);
 

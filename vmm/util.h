@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
-#define BIT(n)	      (1u << (n))
+#define BIT(n)        (1u << (n))
 #define BIT64(n)      (UINT64_C(1) << (n))
 
 #define KIB(n) ((uint64_t)(n) << 10)

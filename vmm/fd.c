@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "vmm/fd.h"
+
+#include <errno.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+void fd_close(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+int fd_eventfd(void)
+{
+	int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+
+	return fd < 0 ? -errno : fd;
+}
+
+void fd_signal(int eventfd)
+{
+	uint64_t one = 1;
+
+	/* EAGAIN means that the count is at its end: the reader is woken all the same. */
+	if (write(eventfd, &one, sizeof(one)) < 0)
+		return;
+}
+
+uint64_t fd_drain(int eventfd)
+{
+	uint64_t count;
+
+	return read(eventfd, &count, sizeof(count)) == sizeof(count) ? count : 0;
+}
+
+int fd_read_full(int fd, void *buf, size_t len)
+{
+	char *at = buf;
+
+	while (len) {
+		ssize_t n = read(fd, at, len);
+
+		if (n == 0)
+			return -ENODATA;
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		at += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+int fd_write_full(int fd, const void *buf, size_t len)
+{
+	const char *at = buf;
+
+	while (len) {
+		ssize_t n = write(fd, at, len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		at += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+int fd_pread_full(int fd, void *buf, size_t len, off_t offset)
+{
+	char *at = buf;
+
+	while (len) {
+		ssize_t n = pread(fd, at, len, offset);
+
+		if (n == 0)
+			return -ENODATA;
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		at += n;
+		offset += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
