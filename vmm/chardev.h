@@ -33,21 +33,26 @@ struct chardev {
 	struct loop *loop;
 	int in_fd, out_fd; /* -1: none. Not owned */
 	struct chardev_client client;
-	/* Filters what the user typed before the device sees it (terminal escape keys); may be
+	/* What the user typed, before the device sees it (escape keys): the bytes left. May be
 	 * NULL. */
-	size_t (*filter)(struct chardev *chr, uint8_t *buf, size_t len);
+	size_t (*filter)(void *opaque, uint8_t *buf, size_t len);
 	void *filter_opaque;
 
-	struct loop_source in, out;
-	bool in_eof;
+	/* Main thread only. */
+	struct loop_source in, out, kick;
+	bool in_open;   /* not at its end yet */
+	bool in_polled; /* epoll takes it; else (regular file) it can always be read */
+	uint8_t pending[64];
+	size_t pending_at, pending_len; /* read and filtered, but the device had no room */
+
+	int nonblock_fd; /* out_fd opened once more without blocking; -1: out_fd itself is used */
+	int kick_fd;     /* eventfd: a vCPU thread wants the main loop to look at input or output */
 
 	pthread_mutex_t lock; /* the fields below */
-	bool out_waiting;     /* the main loop was told to watch out_fd */
+	bool out_broken;      /* the reader is gone: output is dropped */
 	bool client_waiting;  /* a chardev_write() took less than all */
 	size_t head, used;    /* ring: oldest byte, bytes in it */
 	uint8_t *ring;        /* CHARDEV_BUFFER bytes, made when first needed */
-	int kick_fd;          /* eventfd: "watch out_fd", from a vCPU thread to the main loop */
-	struct loop_source kick;
 };
 
 /*

@@ -13,7 +13,6 @@
 #include <unistd.h>
 
 static _Atomic int shown_level = LOG_WARN;
-static _Atomic bool raw_terminal;
 
 void log_set_level(enum log_level level)
 {
@@ -25,17 +24,12 @@ bool log_enabled(enum log_level level)
 	return (int)level <= atomic_load_explicit(&shown_level, memory_order_relaxed);
 }
 
-void log_set_raw_terminal(bool raw)
-{
-	atomic_store_explicit(&raw_terminal, raw, memory_order_relaxed);
-}
-
 static void log_vline(enum log_level level, const char *fmt, va_list ap)
 {
 	static const char *const names[] = {"error: ", "warning: ", "", "debug: "};
 	char line[1024];
 	/* Room is kept for the line end. */
-	const size_t max = sizeof(line) - 3;
+	const size_t max = sizeof(line) - 2;
 	size_t len;
 	int n;
 
@@ -44,8 +38,6 @@ static void log_vline(enum log_level level, const char *fmt, va_list ap)
 	n = vsnprintf(line + len, max - len, fmt, ap);
 	if (n > 0)
 		len += (size_t)n < max - len ? (size_t)n : max - len - 1;
-	if (atomic_load_explicit(&raw_terminal, memory_order_relaxed))
-		line[len++] = '\r';
 	line[len++] = '\n';
 	if (write(STDERR_FILENO, line, len) < 0)
 		return; /* nobody is left to tell */

@@ -20,11 +20,8 @@ enum log_level {
 void log_set_level(enum log_level level);
 bool log_enabled(enum log_level level);
 
-/* "trivm: warning: ..." ; a carriage return is added while the terminal is raw. */
+/* "trivm: warning: ..." ; */
 void log_line(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-
-/* While the terminal is in raw mode a newline alone would walk to the right: see term.h. */
-void log_set_raw_terminal(bool raw);
 
 #define log_error(...) log_line(LOG_ERROR, __VA_ARGS__)
 #define log_warn(...)  log_line(LOG_WARN, __VA_ARGS__)

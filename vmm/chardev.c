@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Theory of operation.
+ *
+ * Output. A vCPU thread's byte goes straight to the host with one non-blocking write: no delay, no
+ * second thread. What the host does not take goes to the ring; from then on, until the ring is
+ * empty again, all output goes through the ring, so that bytes stay in order. The main loop watches
+ * for writability only in that time. O_NONBLOCK belongs to the open file, which stdout shares with
+ * the shell that started us, so terminals and pipes are opened a second time instead of being
+ * changed.
+ *
+ * Input. The main loop reads only as much as the device says it has room for; the rest waits in the
+ * host, where it belongs. A regular file cannot be polled: it is read whenever there is room.
+ */
+#include "vmm/chardev.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "vmm/fd.h"
+#include "vmm/log.h"
+#include "vmm/util.h"
+
+/* A second, non-blocking description of a terminal or pipe; -1 where that is not needed or not to
+ * be had. */
+static int open_nonblocking(int fd)
+{
+	char path[32];
+	struct stat st;
+
+	if (fstat(fd, &st) < 0 || !(S_ISFIFO(st.st_mode) || S_ISCHR(st.st_mode)))
+		return -1;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+}
+
+/* write() that never blocks: the bytes taken, 0 for "not now", or a negative errno. */
+static ssize_t write_now(struct chardev *chr, const uint8_t *buf, size_t len)
+{
+	struct pollfd p = {.fd = chr->out_fd, .events = POLLOUT};
+	ssize_t n;
+
+	if (chr->nonblock_fd >= 0) {
+		n = write(chr->nonblock_fd, buf, len);
+	} else {
+		n = send(chr->out_fd, buf, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+		if (n < 0 && errno == ENOTSOCK) {
+			/* A pipe that says POLLOUT takes at least this much without blocking. */
+			if (poll(&p, 1, 0) <= 0)
+				return 0;
+			n = write(chr->out_fd, buf, len < 512 ? len : 512);
+		}
+	}
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return 0;
+	return n < 0 ? -errno : n;
+}
+
+/* Write to the host as much as it takes; marks the output broken on an error. chr->lock is held. */
+static size_t push(struct chardev *chr, const uint8_t *buf, size_t len)
+{
+	size_t done = 0;
+
+	while (done < len && !chr->out_broken) {
+		ssize_t n = write_now(chr, buf + done, len - done);
+
+		if (n == 0)
+			break;
+		if (n < 0) {
+			chr->out_broken = true;
+			log_warn("console output: %s; it is dropped from here on",
+			         strerror((int)-n));
+		} else {
+			done += (size_t)n;
+		}
+	}
+	return chr->out_broken ? len : done;
+}
+
+/* Append to the ring as much as fits. chr->lock is held. */
+static size_t ring_put(struct chardev *chr, const uint8_t *buf, size_t len)
+{
+	if (!chr->ring)
+		chr->ring = malloc(CHARDEV_BUFFER);
+	if (!chr->ring)
+		return 0;
+	len = min_u64(len, CHARDEV_BUFFER - chr->used);
+	for (size_t i = 0; i < len; i++)
+		chr->ring[(chr->head + chr->used + i) % CHARDEV_BUFFER] = buf[i];
+	chr->used += len;
+	return len;
+}
+
+/* Ring to host. chr->lock is held. */
+static void ring_drain(struct chardev *chr)
+{
+	while (chr->used) {
+		size_t run = min_u64(chr->used, CHARDEV_BUFFER - chr->head);
+		size_t n = push(chr, chr->ring + chr->head, run);
+
+		chr->head = (chr->head + n) % CHARDEV_BUFFER;
+		chr->used -= n;
+		if (n < run)
+			break;
+	}
+}
+
+size_t chardev_write(struct chardev *chr, const uint8_t *buf, size_t len)
+{
+	size_t done = 0;
+	bool kick = false;
+
+	if (chr->out_fd < 0)
+		return len;
+	pthread_mutex_lock(&chr->lock);
+	if (!chr->used)
+		done = push(chr, buf, len);
+	if (done < len) {
+		kick = !chr->used;
+		done += ring_put(chr, buf + done, len - done);
+		if (done < len)
+			chr->client_waiting = true;
+	}
+	pthread_mutex_unlock(&chr->lock);
+	if (kick)
+		fd_signal(chr->kick_fd);
+	return done;
+}
+
+/* Give the device what it has room for. True while it still has room (nothing is pending then). */
+static bool deliver_pending(struct chardev *chr)
+{
+	size_t room = chr->client.room(chr->client.opaque);
+	size_t n = min_u64(room, chr->pending_len - chr->pending_at);
+
+	if (n)
+		chr->client.input(chr->client.opaque, chr->pending + chr->pending_at, n);
+	chr->pending_at += n;
+	if (chr->pending_at < chr->pending_len)
+		return false;
+	chr->pending_at = chr->pending_len = 0;
+	return room > n;
+}
+
+/* Read once, filter, deliver. False when there is no more to do now. */
+static bool input_step(struct chardev *chr)
+{
+	ssize_t n;
+
+	if (!deliver_pending(chr))
+		return false;
+	n = read(chr->in_fd, chr->pending, sizeof(chr->pending));
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return false;
+	if (n <= 0) {
+		chr->in_open = false;
+		loop_remove(&chr->in);
+		return false;
+	}
+	chr->pending_len = (size_t)n;
+	if (chr->filter)
+		chr->pending_len = chr->filter(chr->filter_opaque, chr->pending, (size_t)n);
+	return true;
+}
+
+/* Read what can be had, and watch the host's input exactly while the device has room. */
+static void input_update(struct chardev *chr)
+{
+	bool room;
+
+	if (!chr->in_open || !chr->client.room)
+		return;
+	room = deliver_pending(chr);
+	if (chr->in_polled)
+		loop_change(&chr->in, room ? EPOLLIN : 0);
+	else
+		while (chr->in_open && input_step(chr))
+			;
+}
+
+static void on_input(struct loop_source *src, uint32_t events)
+{
+	struct chardev *chr = container_of(src, struct chardev, in);
+
+	if (!(events & EPOLLIN) && (events & (EPOLLHUP | EPOLLERR))) {
+		chr->in_open = false; /* reported whatever is asked for: it would spin */
+		loop_remove(&chr->in);
+		return;
+	}
+	input_step(chr);
+	input_update(chr);
+}
+
+/* The output could take more: drain, stop watching when empty, and tell a device that waited. */
+static void output_update(struct chardev *chr)
+{
+	bool tell, more;
+
+	pthread_mutex_lock(&chr->lock);
+	ring_drain(chr);
+	more = chr->used != 0;
+	tell = chr->client_waiting && chr->used < CHARDEV_BUFFER;
+	if (tell)
+		chr->client_waiting = false;
+	pthread_mutex_unlock(&chr->lock);
+
+	if (!more)
+		loop_remove(&chr->out);
+	else if (!chr->out.loop)
+		loop_add(chr->loop, &chr->out,
+		         chr->nonblock_fd >= 0 ? chr->nonblock_fd : chr->out_fd, EPOLLOUT,
+		         chr->out.fn);
+	if (tell && chr->client.writable)
+		chr->client.writable(chr->client.opaque);
+}
+
+static void on_output(struct loop_source *src, uint32_t events)
+{
+	(void)events;
+	output_update(container_of(src, struct chardev, out));
+}
+
+static void on_kick(struct loop_source *src, uint32_t events)
+{
+	struct chardev *chr = container_of(src, struct chardev, kick);
+
+	(void)events;
+	fd_drain(chr->kick_fd);
+	output_update(chr);
+	input_update(chr);
+}
+
+int chardev_init(struct chardev *chr, struct loop *loop, int in_fd, int out_fd)
+{
+	int rc;
+
+	memset(chr, 0, sizeof(*chr));
+	chr->loop = loop;
+	chr->in_fd = in_fd;
+	chr->out_fd = out_fd;
+	chr->out.fn = on_output;
+	chr->nonblock_fd = out_fd < 0 ? -1 : open_nonblocking(out_fd);
+	pthread_mutex_init(&chr->lock, NULL);
+	chr->kick_fd = fd_eventfd();
+	if (chr->kick_fd < 0) {
+		rc = chr->kick_fd;
+		chardev_destroy(chr);
+		return rc;
+	}
+	rc = loop_add(loop, &chr->kick, chr->kick_fd, EPOLLIN, on_kick);
+	if (rc == 0 && in_fd >= 0) {
+		rc = loop_add(loop, &chr->in, in_fd, 0, on_input);
+		chr->in_polled = rc == 0;
+		chr->in_open = rc == 0 || rc == -EPERM; /* EPERM: a file that has no poll */
+		if (rc == -EPERM)
+			rc = 0;
+	}
+	if (rc < 0)
+		chardev_destroy(chr);
+	return rc;
+}
+
+void chardev_destroy(struct chardev *chr)
+{
+	if (!chr->loop)
+		return;
+	loop_remove(&chr->in);
+	loop_remove(&chr->out);
+	loop_remove(&chr->kick);
+	fd_close(&chr->kick_fd);
+	fd_close(&chr->nonblock_fd);
+	free(chr->ring);
+	chr->ring = NULL;
+	pthread_mutex_destroy(&chr->lock);
+	chr->loop = NULL;
+}
+
+void chardev_attach(struct chardev *chr, const struct chardev_client *client)
+{
+	chr->client = *client;
+	if (chr->in_fd >= 0)
+		chardev_accept_input(chr);
+}
+
+void chardev_accept_input(struct chardev *chr)
+{
+	fd_signal(chr->kick_fd);
+}
+
+void chardev_flush(struct chardev *chr, int ms)
+{
+	struct timespec start, now;
+
+	clock_gettime(CLOCK_MONOTONIC, &start);
+	for (;;) {
+		struct pollfd p = {.fd = chr->out_fd, .events = POLLOUT};
+		int64_t left;
+		bool more;
+
+		pthread_mutex_lock(&chr->lock);
+		ring_drain(chr);
+		more = chr->used != 0;
+		pthread_mutex_unlock(&chr->lock);
+		clock_gettime(CLOCK_MONOTONIC, &now);
+		left = ms - ((now.tv_sec - start.tv_sec) * 1000 +
+		             (now.tv_nsec - start.tv_nsec) / 1000000);
+		if (!more || left <= 0)
+			return;
+		if (poll(&p, 1, (int)left) < 0 && errno != EINTR)
+			return;
+	}
+}

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Theory of operation: the terminal's old settings are kept in one static place, since a terminal
+ * is one per process and signal handlers need it. Signals that end the process and that nobody else
+ * handles (the main loop takes SIGTERM and SIGINT through a signalfd) get a handler that restores
+ * the terminal and then dies of the same signal. SIGTSTP cannot come from the raw terminal itself;
+ * if another sends it, the terminal is restored while we are stopped and raw again afterwards.
+ */
+#include "vmm/term.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "vmm/log.h"
+#include "vmm/util.h"
+
+static struct termios saved;
+static int term_fd;
+static atomic_bool is_raw;
+
+static void make_raw(void)
+{
+	struct termios raw = saved;
+
+	cfmakeraw(&raw);
+	/* What we and others print still gets its carriage returns: the guest's own are harmless.
+	 */
+	raw.c_oflag = saved.c_oflag;
+	if (tcsetattr(term_fd, TCSANOW, &raw) == 0)
+		atomic_store(&is_raw, true);
+}
+
+void term_restore(void)
+{
+	if (atomic_exchange(&is_raw, false))
+		tcsetattr(term_fd, TCSANOW, &saved);
+}
+
+static void deadly(int sig)
+{
+	term_restore();
+	raise(sig); /* SA_RESETHAND: now the default action */
+}
+
+static void stopped(int sig)
+{
+	struct sigaction dfl = {.sa_handler = SIG_DFL}, old;
+	bool was_raw = atomic_load(&is_raw);
+	int e = errno;
+	sigset_t unblock;
+
+	term_restore();
+	sigaction(sig, &dfl, &old);
+	sigemptyset(&unblock);
+	sigaddset(&unblock, sig);
+	raise(sig);
+	sigprocmask(SIG_UNBLOCK, &unblock, NULL); /* stops here, until SIGCONT */
+	sigaction(sig, &old, NULL);
+	if (was_raw)
+		make_raw();
+	errno = e;
+}
+
+void term_raw(int fd)
+{
+	static const int signals[] = {SIGQUIT, SIGABRT, SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGSYS};
+	struct sigaction sa = {.sa_handler = deadly, .sa_flags = (int)SA_RESETHAND | SA_NODEFER};
+	struct sigaction tstp = {.sa_handler = stopped};
+
+	/* In the background it is not ours, and tcsetattr() would stop us. */
+	if (!isatty(fd) || tcgetpgrp(fd) != getpgrp() || tcgetattr(fd, &saved) < 0)
+		return;
+	term_fd = fd;
+	for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
+		sigaction(signals[i], &sa, NULL);
+	sigaction(SIGTSTP, &tstp, NULL);
+	atexit(term_restore);
+	make_raw();
+}
+
+static void help(void)
+{
+	static const char text[] = "\r\nCtrl-A x   quit: the guest stops at once\r\n"
+				   "Ctrl-A b   send a break\r\n"
+				   "Ctrl-A h   this list\r\n"
+				   "Ctrl-A Ctrl-A   send one Ctrl-A\r\n";
+
+	if (write(STDERR_FILENO, text, sizeof(text) - 1) < 0)
+		return;
+}
+
+size_t term_filter(void *opaque, uint8_t *buf, size_t len)
+{
+	struct term_keys *keys = opaque;
+	size_t out = 0;
+
+	for (size_t i = 0; i < len; i++) {
+		uint8_t c = buf[i];
+
+		if (!keys->escaped) {
+			keys->escaped = c == TERM_ESCAPE;
+			if (!keys->escaped)
+				buf[out++] = c;
+			continue;
+		}
+		keys->escaped = false;
+		switch (c) {
+		case TERM_ESCAPE:
+			buf[out++] = c;
+			break;
+		case 'x':
+			keys->quit(keys->opaque);
+			break;
+		case 'b':
+			keys->send_break(keys->opaque);
+			break;
+		case 'h':
+		case '?':
+			help();
+			break;
+		default: /* not a key of ours: nothing, as the other monitors do */
+			break;
+		}
+	}
+	return out;
+}

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * term: the user's terminal in raw mode while a guest has it, and back as it was on every way out:
+ * return, exit(), and deadly signals (a handler restores it and lets the signal do its work).
+ */
+#ifndef TRIVM_VMM_TERM_H
+#define TRIVM_VMM_TERM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* If @fd is a terminal (and we are in its foreground), make it raw. Main thread, once. */
+void term_raw(int fd);
+
+/* As it was before. Idempotent, async-signal-safe. */
+void term_restore(void);
+
+/* The escape keys: Ctrl-A, then a letter. Two Ctrl-A send one. */
+#define TERM_ESCAPE 0x01
+
+struct term_keys {
+	bool escaped; /* the last byte was Ctrl-A */
+	void (*quit)(void *opaque);
+	void (*send_break)(void *opaque);
+	void *opaque;
+};
+
+/* A chardev filter (chardev.h): takes the escape keys out of @buf, returns what is left of @len. */
+size_t term_filter(void *keys, uint8_t *buf, size_t len);
+
+#endif
