@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "vmm/ram.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "vmm/fd.h"
+#include "vmm/util.h"
+
+#define HUGE_PAGE MIB(2)
+
+static int out_of(const struct ram_config *config, int code, const char *doing, struct err *err)
+{
+	unsigned long long mib = config->size >> 20;
+
+	if (config->hugepages)
+		return err_errno(err, code,
+		                 "-m %lluM --hugepages: cannot %s; %llu free huge pages of 2 MiB "
+		                 "are needed: sysctl vm.nr_hugepages=%llu",
+		                 mib, doing, mib / 2, mib / 2);
+	return err_errno(err, code, "-m %lluM: cannot %s guest memory; ask for less", mib, doing);
+}
+
+static int map(struct ram *ram, const struct ram_config *config, struct err *err)
+{
+	/* Swap is not set aside: a guest may be given more than it will ever touch. */
+	int flags = MAP_SHARED | MAP_NORESERVE;
+	void *host;
+
+	ram->fd = memfd_create("guest-ram", MFD_CLOEXEC | (config->hugepages ? MFD_HUGETLB : 0));
+	if (ram->fd < 0)
+		return out_of(config, -errno, "create", err);
+	if (ftruncate(ram->fd, (off_t)config->size) < 0)
+		return out_of(config, -errno, "size", err);
+	if (config->prealloc)
+		flags |= MAP_POPULATE;
+	host = mmap(NULL, config->size, PROT_READ | PROT_WRITE, flags, ram->fd, 0);
+	if (host == MAP_FAILED)
+		return out_of(config, -errno, "map", err);
+	ram->host = host;
+	ram->size = config->size;
+	/* MAP_POPULATE says nothing when it fails; pages that are missing now would be a SIGBUS
+	 * later. */
+	if (config->prealloc && madvise(host, config->size, MADV_POPULATE_WRITE) < 0 &&
+	    errno != EINVAL)
+		return out_of(config, -errno, "allocate", err);
+	/* Where the host lets shared memory have huge pages on advice, fewer faults. */
+	if (!config->hugepages)
+		madvise(host, config->size, MADV_HUGEPAGE);
+	/* Guest memory is of no use in our core dump, and may hold the guest's secrets. */
+	madvise(host, config->size, MADV_DONTDUMP);
+	return 0;
+}
+
+int ram_create(struct ram *ram, const struct ram_config *config, struct memory *mem,
+               struct err *err)
+{
+	struct mem_region region;
+	int rc;
+
+	*ram = (struct ram){.fd = -1};
+	if (config->hugepages && config->size % HUGE_PAGE)
+		return err_set(err, -EINVAL, "-m %lluK --hugepages: not a multiple of 2 MiB",
+		               (unsigned long long)(config->size >> 10));
+	rc = map(ram, config, err);
+	if (rc < 0) {
+		ram_destroy(ram);
+		return rc;
+	}
+	ram->low = min_u64(config->size, config->hole_start);
+	ram->high = config->size - ram->low;
+
+	region = (struct mem_region){.gpa = 0, .size = ram->low, .host = ram->host, .fd = ram->fd};
+	rc = memory_add(mem, &region);
+	if (rc == 0 && ram->high) {
+		region = (struct mem_region){
+			.gpa = config->hole_end,
+			.size = ram->high,
+			.host = ram->host + ram->low,
+			.fd = ram->fd,
+			.fd_offset = ram->low,
+		};
+		rc = memory_add(mem, &region);
+	}
+	if (rc < 0) {
+		ram_destroy(ram);
+		return err_errno(err, rc, "guest memory");
+	}
+	return 0;
+}
+
+void ram_destroy(struct ram *ram)
+{
+	if (ram->host)
+		munmap(ram->host, ram->size);
+	ram->host = NULL;
+	fd_close(&ram->fd);
+}
