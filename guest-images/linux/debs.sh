@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# shellcheck shell=bash
+#
+# Debian packages without installing them: sourced by guest-images/linux/build and lab/build.
+#
+# apt-get resolves and downloads with a configuration of our own: an empty dpkg status, so that
+# what the host has installed plays no part, and all state below one cache folder, so that
+# an ordinary user can do it. Sources and keys are the host's own. Its package lists are used
+# where they are there and fit; otherwise a private copy is fetched. Packages are only unpacked
+# (dpkg-deb), never configured: none of their scripts run, neither root nor chroot is needed.
+
+debs_say() { echo "${0##*/}: $*" >&2; }
+
+# debs_init DIR: DIR keeps the downloads (DIR/debs) and apt's state (DIR/apt).
+debs_init() {
+	debs_dir=$1/debs
+	debs_apt=$1/apt
+	command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || {
+		debs_say "apt-get and dpkg-deb are needed: this works on Debian only"
+		return 1
+	}
+	mkdir -p "$debs_dir/partial" "$debs_apt/lists/partial" "$debs_apt/state" "$debs_apt/cache"
+	: >"$debs_apt/status"
+	debs_lists=/var/lib/apt/lists
+	compgen -G "$debs_lists/*_Packages*" >/dev/null || debs_lists=
+	# Private lists, once fetched, are the newer ones.
+	compgen -G "$debs_apt/lists/*_Packages*" >/dev/null && debs_lists=$debs_apt/lists
+	debs_configure
+}
+
+debs_configure() {
+	# Hooks of the host's configuration are cleared: they act on the host.
+	cat >"$debs_apt/conf" <<-END
+		APT::Architecture "amd64";
+		#clear APT::Architectures;
+		APT::Architectures:: "amd64";
+		APT::Install-Recommends "false";
+		APT::Install-Suggests "false";
+		APT::Sandbox::User "root";
+		APT::Get::Assume-Yes "true";
+		Acquire::Retries "3";
+		Acquire::Languages "none";
+		Debug::NoLocking "true";
+		Dir::State "$debs_apt/state";
+		Dir::State::status "$debs_apt/status";
+		Dir::State::lists "${debs_lists:-$debs_apt/lists}";
+		Dir::Cache "$debs_apt/cache";
+		Dir::Cache::archives "$debs_dir";
+		Dir::Cache::pkgcache "pkgcache.bin";
+		Dir::Cache::srcpkgcache "srcpkgcache.bin";
+		Dir::Log "$debs_apt";
+		#clear APT::Update::Pre-Invoke;
+		#clear APT::Update::Post-Invoke;
+		#clear APT::Update::Post-Invoke-Success;
+		#clear DPkg::Pre-Install-Pkgs;
+	END
+}
+
+debs_update() {
+	debs_say "fetching package lists"
+	debs_lists=$debs_apt/lists
+	debs_configure
+	apt-get -c "$debs_apt/conf" -qq update >&2 </dev/null
+}
+
+debs_get() { apt-get -c "$debs_apt/conf" -qq "$@" </dev/null; }
+
+# debs_try GOAL PACKAGE...: GOAL is "install" (with everything they depend on) or "download"
+# (only these). Prints the file names, one a line, sorted; downloads what is not there yet.
+debs_try() {
+	local goal=$1 uris name size missing=
+	shift
+	if [ "$goal" = install ]; then
+		uris=$(debs_get install --print-uris "$@") || return 1
+	else
+		uris=$(debs_get download --print-uris "$@") || return 1
+	fi
+	while read -r _ name size _; do
+		[ -n "$name" ] || continue
+		[ -f "$debs_dir/$name" ] && [ "$(stat -c %s "$debs_dir/$name")" = "$size" ] ||
+			missing=yes
+	done <<<"$uris"
+	if [ -n "$missing" ]; then
+		debs_say "downloading packages"
+		if [ "$goal" = install ]; then
+			debs_get install --download-only "$@" >&2 || return 1
+		else
+			(cd "$debs_dir" && debs_get download "$@" >&2) || return 1
+		fi
+	fi
+	cut -d' ' -f2 <<<"$uris" | LC_ALL=C sort
+}
+
+# debs_fetch GOAL PACKAGE...: the same, and where it fails (no lists, or lists so old that the
+# mirror no longer has the versions they name) once more with fresh lists.
+debs_fetch() {
+	if [ -n "$debs_lists" ] && debs_try "$@"; then
+		return 0
+	fi
+	debs_update && debs_try "$@" || {
+		debs_say "could not get these packages: ${*:2}"
+		return 1
+	}
+}
+
+# debs_real METAPACKAGE: the package that it depends on, for example
+# linux-image-cloud-amd64 -> linux-image-6.1.0-NN-cloud-amd64.
+debs_real() {
+	local real
+	real=$(apt-cache -c "$debs_apt/conf" depends "$1" 2>/dev/null </dev/null |
+		awk '$1 == "Depends:" { print $2; exit }')
+	if [ -z "$real" ]; then
+		debs_update
+		real=$(apt-cache -c "$debs_apt/conf" depends "$1" </dev/null |
+			awk '$1 == "Depends:" { print $2; exit }')
+	fi
+	[ -n "$real" ] || {
+		debs_say "the package sources of this host have no $1"
+		return 1
+	}
+	echo "$real"
+}
+
+# debs_root DIR: a new root folder with the merged /usr that bookworm's packages expect.
+debs_root() {
+	local d
+	mkdir -p "$1"
+	for d in bin sbin lib lib64; do
+		mkdir -p "$1/usr/$d"
+		ln -s "usr/$d" "$1/$d"
+	done
+}
+
+# debs_unpack DIR FILE...: unpack packages (names as printed by debs_fetch) below DIR. Not with
+# dpkg-deb -x, which would replace the links of the merged /usr by folders.
+debs_unpack() {
+	local dir=$1 deb
+	shift
+	for deb in "$@"; do
+		dpkg-deb --fsys-tarfile "$debs_dir/$deb" |
+			tar -x -p --keep-directory-symlink --numeric-owner -C "$dir"
+	done
+}
