@@ -12,6 +12,7 @@
  *   0x0004_0000  FDT as a setup_data node                   /
  *   0x0009_fc00  MP table (acpi=off)                        reserved in e820
  *   0x000e_0000  ACPI: RSDP, then the tables                ACPI data in e820
+ *   0x000f_e000  MP configuration table (acpi=off)          the same
  *   0x0010_0000  the kernel and, below the end of low RAM, the initrd
  *   0xc000_0000  end of low RAM; 32-bit PCI window
  *   0xe000_0000  PCI ECAM
@@ -22,6 +23,11 @@
  */
 #ifndef TRIVM_ARCH_X86_LAYOUT_H
 #define TRIVM_ARCH_X86_LAYOUT_H
+
+/* The GDT at LAYOUT_GDT: flat code and data where the 64-bit boot protocol wants them. */
+#define BOOT_CS	      0x10
+#define BOOT_DS	      0x18
+#define BOOT_GDT_SIZE 0x20
 
 /* Low memory, for boot. */
 #define LAYOUT_GDT	      0x00001000
@@ -37,6 +43,7 @@
 #define LAYOUT_ACPI	      0x000e0000
 #define LAYOUT_ACPI_PARAMS    0x000e0100 /* what the DSDT reads, see dsdt.asl */
 #define LAYOUT_ACPI_TABLES    0x000e0200
+#define LAYOUT_MPCONFIG	      0x000fe000 /* MP configuration table: ACPI tables end here */
 #define LAYOUT_ACPI_END	      0x00100000
 #define LAYOUT_HIGH_RAM	      0x00100000
 

@@ -1,0 +1,399 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Theory of operation: one table of options. Parsing, `--help`, shell completion and the tests all
+ * walk it, so an option exists in all of them or in none. Values are checked here as far as that is
+ * possible without the host; what needs the host is checked by whoever talks to it.
+ */
+#include "vmm/config.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "vmm/util.h"
+
+struct option {
+	char letter; /* 0: none */
+	const char *name;
+	const char *value; /* what follows, for people; NULL: a switch */
+	const char *help;
+	int (*set)(struct config *config, const char *value, struct err *err);
+};
+
+int parse_size(const char *text, uint64_t *bytes)
+{
+	static const char units[] = "KMGT";
+	unsigned shift = 20;
+	uint64_t n;
+	char *end;
+
+	if (text[0] < '0' || text[0] > '9')
+		return -EINVAL;
+	errno = 0;
+	n = strtoull(text, &end, 10);
+	if (errno)
+		return -ERANGE;
+	if (*end) {
+		const char *unit = strchr(units, *end >= 'a' && *end <= 'z' ? *end - 32 : *end);
+
+		if (!unit)
+			return -EINVAL;
+		shift = (unsigned)(unit - units + 1) * 10;
+		end++;
+		if (end[0] == 'i' && end[1] == 'B')
+			end += 2;
+		else if (end[0] == 'B' || end[0] == 'b')
+			end++;
+	}
+	if (*end)
+		return -EINVAL;
+	if (n > UINT64_MAX >> shift)
+		return -ERANGE;
+	*bytes = n << shift;
+	return 0;
+}
+
+static int set_kernel(struct config *c, const char *value, struct err *err)
+{
+	(void)err;
+	c->kernel = value;
+	return 0;
+}
+
+static int set_initrd(struct config *c, const char *value, struct err *err)
+{
+	(void)err;
+	c->initrd = value;
+	return 0;
+}
+
+static int set_params(struct config *c, const char *value, struct err *err)
+{
+	(void)err;
+	c->cmdline = value;
+	return 0;
+}
+
+static int set_cpus(struct config *c, const char *value, struct err *err)
+{
+	char *end;
+	unsigned long n;
+
+	errno = 0;
+	n = strtoul(value, &end, 10);
+	if (value[0] < '0' || value[0] > '9' || *end || errno || n < 1 || n > CONFIG_CPUS_MAX)
+		return err_set(err, -EINVAL, "-c %s: expected a number of CPUs from 1 to %u", value,
+		               CONFIG_CPUS_MAX);
+	c->cpus = (unsigned)n;
+	return 0;
+}
+
+static int set_memory(struct config *c, const char *value, struct err *err)
+{
+	int rc = parse_size(value, &c->memory);
+
+	if (rc < 0 || c->memory < CONFIG_MEMORY_MIN || c->memory > CONFIG_MEMORY_MAX)
+		return err_set(
+			err, -EINVAL,
+			"-m %s: expected an amount of memory from 2M to 512G (a plain number "
+			"is MiB)",
+			value);
+	if (c->memory % KIB(4))
+		return err_set(err, -EINVAL, "-m %s: not a multiple of the 4 KiB page size", value);
+	return 0;
+}
+
+static int set_name(struct config *c, const char *value, struct err *err)
+{
+	size_t len = strlen(value);
+
+	if (len < 1 || len > 64 || value[0] == '.' || value[0] == '-' || strchr(value, '/'))
+		return err_set(err, -EINVAL,
+		               "--name %s: expected 1 to 64 characters without '/', not beginning "
+		               "with '.' or '-'",
+		               value);
+	c->name = value;
+	return 0;
+}
+
+static int set_exec(struct config *c, const char *value, struct err *err)
+{
+	(void)err;
+	c->exec = value;
+	return 0;
+}
+
+static int set_hugepages(struct config *c, const char *value, struct err *err)
+{
+	(void)value;
+	(void)err;
+	c->hugepages = true;
+	return 0;
+}
+
+static int set_prealloc(struct config *c, const char *value, struct err *err)
+{
+	(void)value;
+	(void)err;
+	c->prealloc = true;
+	return 0;
+}
+
+struct word {
+	const char *name;
+	int value;
+};
+
+/* @value is one of the @n words, or the error lists them. */
+static int set_word(const char *option, const char *value, const struct word *words, size_t n,
+                    int *out, struct err *err)
+{
+	char list[128] = "";
+
+	for (size_t i = 0; i < n; i++) {
+		if (strcmp(words[i].name, value) == 0) {
+			*out = words[i].value;
+			return 0;
+		}
+		if (i)
+			strncat(list, ", ", sizeof(list) - strlen(list) - 1);
+		strncat(list, words[i].name, sizeof(list) - strlen(list) - 1);
+	}
+	return err_set(err, -EINVAL, "%s %s: expected one of: %s", option, value, list);
+}
+
+static int set_boot(struct config *c, const char *value, struct err *err)
+{
+	static const struct word words[] = {
+		{"auto", BOOT_AUTO}, {"linux64", BOOT_LINUX64}, {"pvh", BOOT_PVH}};
+	int v = 0;
+	int rc = set_word("--boot", value, words, ARRAY_SIZE(words), &v, err);
+
+	c->boot = (enum boot_protocol)v;
+	return rc;
+}
+
+static int set_irqchip(struct config *c, const char *value, struct err *err)
+{
+	static const struct word words[] = {{"split", IRQCHIP_SPLIT}, {"kernel", IRQCHIP_KERNEL}};
+	int v = 0;
+	int rc = set_word("--irqchip", value, words, ARRAY_SIZE(words), &v, err);
+
+	c->irqchip = (enum irqchip)v;
+	return rc;
+}
+
+static int set_on_reset(struct config *c, const char *value, struct err *err)
+{
+	static const struct word words[] = {{"exit", ON_RESET_EXIT}, {"reboot", ON_RESET_REBOOT}};
+	int v = 0;
+	int rc = set_word("--on-reset", value, words, ARRAY_SIZE(words), &v, err);
+
+	c->on_reset = (enum on_reset)v;
+	return rc;
+}
+
+static int set_fdt(struct config *c, const char *value, struct err *err)
+{
+	(void)value;
+	(void)err;
+	c->fdt = true;
+	return 0;
+}
+
+static int set_dump_fdt(struct config *c, const char *value, struct err *err)
+{
+	(void)err;
+	c->dump_fdt = value;
+	return 0;
+}
+
+static int set_test_device(struct config *c, const char *value, struct err *err)
+{
+	(void)value;
+	(void)err;
+	c->test_device = true;
+	return 0;
+}
+
+static int set_no_kvm_check(struct config *c, const char *value, struct err *err)
+{
+	(void)value;
+	(void)err;
+	c->kvm_check = false;
+	return 0;
+}
+
+static int set_kvm(struct config *c, const char *value, struct err *err)
+{
+	(void)err;
+	c->kvm_path = value;
+	return 0;
+}
+
+static int set_verbose(struct config *c, const char *value, struct err *err)
+{
+	(void)value;
+	(void)err;
+	c->verbose++;
+	return 0;
+}
+
+static int set_help(struct config *c, const char *value, struct err *err)
+{
+	(void)value;
+	(void)err;
+	c->help = true;
+	return 0;
+}
+
+static const struct option options[] = {
+	{'k', "kernel", "FILE", "kernel: bzImage, or ELF vmlinux (default: the default guest)",
+         set_kernel},
+	{'i', "initrd", "FILE", "initial ramdisk for -k", set_initrd},
+	{'p', "params", "CMDLINE", "kernel command line; added to the default guest's own",
+         set_params},
+	{'c', "cpus", "N", "virtual CPUs (1)", set_cpus},
+	{'m', "memory", "SIZE", "memory, as 512M or 5G (256M); a plain number is MiB", set_memory},
+	{0, "exec", "CMD",
+         "run one shell command in the default guest; its output is stdout, its exit status ours",
+         set_exec},
+	{0, "name", "NAME", "name of the virtual machine", set_name},
+	{0, "hugepages", NULL, "guest memory from the host's 2 MiB huge pages", set_hugepages},
+	{0, "prealloc", NULL, "allocate all guest memory at the start", set_prealloc},
+	{0, "boot", "auto|linux64|pvh", "boot protocol (auto: PVH if an ELF has the note)",
+         set_boot},
+	{0, "irqchip", "split|kernel",
+         "where the I/O APIC is: in trivm (split, the default) or in KVM", set_irqchip},
+	{0, "on-reset", "exit|reboot", "what to do when the guest resets itself (exit, status 121)",
+         set_on_reset},
+	{0, "fdt", NULL, "also hand over a device tree, for kernels with CONFIG_OF", set_fdt},
+	{0, "dump-fdt", "FILE", "write the device tree to FILE and go on", set_dump_fdt},
+	{0, "test-device", NULL, "add the PCI test device (docs/test-device.md)", set_test_device},
+	{0, "no-kvm-check", NULL, "do not refuse a kernel that this KVM may not be able to run",
+         set_no_kvm_check},
+	{0, "kvm", "PATH", "KVM's device (/dev/kvm)", set_kvm},
+	{'v', "verbose", NULL, "say what is done; twice: also what the guest does wrong",
+         set_verbose},
+	{'h', "help", NULL, "this list", set_help},
+};
+
+void config_default(struct config *config)
+{
+	*config = (struct config){
+		.cpus = 1,
+		.memory = MIB(256),
+		.kvm_check = true,
+		.kvm_path = KVM_DEVICE,
+	};
+}
+
+/* The option that @arg names; *@value is what stands behind '=' or the letter, or NULL. */
+static const struct option *find_option(const char *arg, const char **value)
+{
+	*value = NULL;
+	for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
+		const struct option *o = &options[i];
+		size_t len = strlen(o->name);
+
+		if (arg[1] != '-') {
+			if (!o->letter || arg[1] != o->letter)
+				continue;
+			if (arg[2])
+				*value = arg + 2;
+			return o;
+		}
+		if (strncmp(arg + 2, o->name, len) != 0)
+			continue;
+		if (arg[2 + len] == '=')
+			*value = arg + 2 + len + 1;
+		if (arg[2 + len] == '=' || arg[2 + len] == '\0')
+			return o;
+	}
+	return NULL;
+}
+
+/* How the user would write it. */
+static const char *spelling(const struct option *o, char buf[40])
+{
+	if (o->letter)
+		snprintf(buf, 40, "-%c", o->letter);
+	else
+		snprintf(buf, 40, "--%s", o->name);
+	return buf;
+}
+
+static int check(const struct config *c, struct err *err)
+{
+	if (c->exec && c->kernel)
+		return err_set(err, -EINVAL,
+		               "--exec: works with the default guest only; leave out -k");
+	if (c->initrd && !c->kernel)
+		return err_set(err, -EINVAL,
+		               "-i %s: the default guest has its own initrd; give -k as well",
+		               c->initrd);
+	return 0;
+}
+
+int config_parse(struct config *config, int argc, char **argv, struct err *err)
+{
+	for (int i = 0; i < argc; i++) {
+		const struct option *o;
+		const char *value;
+		char name[40];
+		int rc;
+
+		if (argv[i][0] != '-' || argv[i][1] == '\0')
+			return err_set(err, -EINVAL,
+			               "%s: not an option; a kernel is given by -k, see `trivm run "
+			               "--help`",
+			               argv[i]);
+		o = find_option(argv[i], &value);
+		if (!o)
+			return err_set(err, -EINVAL, "%s: unknown option; see `trivm run --help`",
+			               argv[i]);
+		if (!o->value && value && argv[i][1] != '-') {
+			/* -vv: the rest are more letters of the same kind of switch. */
+			if (strspn(argv[i] + 1, "v") != strlen(argv[i] + 1))
+				return err_set(err, -EINVAL, "%s: unknown option", argv[i]);
+			for (size_t n = strlen(argv[i] + 1); n; n--)
+				o->set(config, NULL, err);
+			continue;
+		}
+		if (!o->value && value)
+			return err_set(err, -EINVAL, "%s: takes no value", argv[i]);
+		if (o->value && !value && i + 1 == argc)
+			return err_set(err, -EINVAL, "%s: a value (%s) is missing",
+			               spelling(o, name), o->value);
+		if (o->value && !value)
+			value = argv[++i];
+		rc = o->set(config, value, err);
+		if (rc < 0)
+			return rc;
+	}
+	return config->help ? 0 : check(config, err);
+}
+
+void config_print_help(FILE *out)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
+		const struct option *o = &options[i];
+		char left[48];
+
+		snprintf(left, sizeof(left), "%c%c%c --%s %s", o->letter ? '-' : ' ',
+		         o->letter ? o->letter : ' ', o->letter ? ',' : ' ', o->name,
+		         o->value ? o->value : "");
+		fprintf(out, "  %-30s %s\n", left, o->help);
+	}
+}
+
+void config_print_words(FILE *out)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
+		const struct option *o = &options[i];
+
+		if (o->letter)
+			fprintf(out, "-%c %s\n", o->letter, o->value ? o->value : "");
+		fprintf(out, "--%s %s\n", o->name, o->value ? o->value : "");
+	}
+}

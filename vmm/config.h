@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* config: what `trivm run` was asked for. Strings are borrowed from argv. */
+#ifndef TRIVM_VMM_CONFIG_H
+#define TRIVM_VMM_CONFIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "arch/x86/boot.h"
+#include "vmm/err.h"
+#include "vmm/kvm_irq.h"
+
+#define CONFIG_MEMORY_MIN MIB(2)
+#define CONFIG_MEMORY_MAX GIB(512)
+#define CONFIG_CPUS_MAX   4096
+
+enum on_reset {
+	ON_RESET_EXIT,
+	ON_RESET_REBOOT,
+};
+
+struct config {
+	const char *kernel; /* NULL: the default guest */
+	const char *initrd;
+	const char *cmdline; /* -p as given, NULL: none */
+	const char *exec;    /* one shell command for the default guest */
+	const char *name;
+	unsigned cpus;
+	uint64_t memory;
+	bool hugepages, prealloc;
+	enum boot_protocol boot;
+	enum irqchip irqchip;
+	enum on_reset on_reset;
+	bool fdt;
+	const char *dump_fdt;
+	bool test_device;
+	bool kvm_check; /* refuse a Linux kernel that this KVM cannot run */
+	const char *kvm_path;
+	unsigned verbose;
+	bool help;
+};
+
+void config_default(struct config *config);
+
+/*
+ * The options of `trivm run` from @argv (without the program and command names). Errors name the
+ * option, its value, and what was expected. Main thread.
+ */
+int config_parse(struct config *config, int argc, char **argv, struct err *err);
+
+/* The list of options, for --help; and, a word a line, for shell completion. */
+void config_print_help(FILE *out);
+void config_print_words(FILE *out);
+
+/* "512", "512M", "5G", "64K": bytes. A number without a unit is MiB. -EINVAL, -ERANGE (wraps). */
+int parse_size(const char *text, uint64_t *bytes);
+
+#endif

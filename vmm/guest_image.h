@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* guest_image: the default guest's files, and the command that --exec puts into it. */
+#ifndef TRIVM_VMM_GUEST_IMAGE_H
+#define TRIVM_VMM_GUEST_IMAGE_H
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "vmm/err.h"
+
+struct guest_image {
+	char kernel[PATH_MAX];
+	char initrd[PATH_MAX];
+};
+
+/* Find it: $TRIVM_GUEST, then beside the executable, then in ../lib/trivm. The error says where it
+ * looked. */
+int guest_image_find(struct guest_image *image, struct err *err);
+
+/*
+ * A cpio archive (newc, Documentation/driver-api/early-userspace/buffer-format.rst) that holds
+ * /trivm/exec: a shell script with @command. *@data is the caller's to free(). -ENOMEM.
+ */
+int guest_image_exec_archive(const char *command, uint8_t **data, size_t *len);
+
+#endif
