@@ -7,6 +7,7 @@
 #include "vmm/config.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,8 +18,15 @@ struct option {
 	const char *name;
 	const char *value; /* what follows, for people; NULL: a switch */
 	const char *help;
+	/* One of three: a function that judges the value, or a plain field of struct config. */
 	int (*set)(struct config *config, const char *value, struct err *err);
+	size_t string; /* offset of a const char *, for options with a value */
+	size_t count;  /* offset of an unsigned that counts how often a switch was given */
 };
+
+#define SET(fn)       .set = (fn)
+#define STRING(field) .string = offsetof(struct config, field)
+#define COUNT(field)  .count = offsetof(struct config, field)
 
 int parse_size(const char *text, uint64_t *bytes)
 {
@@ -50,27 +58,6 @@ int parse_size(const char *text, uint64_t *bytes)
 	if (n > UINT64_MAX >> shift)
 		return -ERANGE;
 	*bytes = n << shift;
-	return 0;
-}
-
-static int set_kernel(struct config *c, const char *value, struct err *err)
-{
-	(void)err;
-	c->kernel = value;
-	return 0;
-}
-
-static int set_initrd(struct config *c, const char *value, struct err *err)
-{
-	(void)err;
-	c->initrd = value;
-	return 0;
-}
-
-static int set_params(struct config *c, const char *value, struct err *err)
-{
-	(void)err;
-	c->cmdline = value;
 	return 0;
 }
 
@@ -113,29 +100,6 @@ static int set_name(struct config *c, const char *value, struct err *err)
 		               "with '.' or '-'",
 		               value);
 	c->name = value;
-	return 0;
-}
-
-static int set_exec(struct config *c, const char *value, struct err *err)
-{
-	(void)err;
-	c->exec = value;
-	return 0;
-}
-
-static int set_hugepages(struct config *c, const char *value, struct err *err)
-{
-	(void)value;
-	(void)err;
-	c->hugepages = true;
-	return 0;
-}
-
-static int set_prealloc(struct config *c, const char *value, struct err *err)
-{
-	(void)value;
-	(void)err;
-	c->prealloc = true;
 	return 0;
 }
 
@@ -193,89 +157,36 @@ static int set_on_reset(struct config *c, const char *value, struct err *err)
 	return rc;
 }
 
-static int set_fdt(struct config *c, const char *value, struct err *err)
-{
-	(void)value;
-	(void)err;
-	c->fdt = true;
-	return 0;
-}
-
-static int set_dump_fdt(struct config *c, const char *value, struct err *err)
-{
-	(void)err;
-	c->dump_fdt = value;
-	return 0;
-}
-
-static int set_test_device(struct config *c, const char *value, struct err *err)
-{
-	(void)value;
-	(void)err;
-	c->test_device = true;
-	return 0;
-}
-
-static int set_no_kvm_check(struct config *c, const char *value, struct err *err)
-{
-	(void)value;
-	(void)err;
-	c->kvm_check = false;
-	return 0;
-}
-
-static int set_kvm(struct config *c, const char *value, struct err *err)
-{
-	(void)err;
-	c->kvm_path = value;
-	return 0;
-}
-
-static int set_verbose(struct config *c, const char *value, struct err *err)
-{
-	(void)value;
-	(void)err;
-	c->verbose++;
-	return 0;
-}
-
-static int set_help(struct config *c, const char *value, struct err *err)
-{
-	(void)value;
-	(void)err;
-	c->help = true;
-	return 0;
-}
-
 static const struct option options[] = {
 	{'k', "kernel", "FILE", "kernel: bzImage, or ELF vmlinux (default: the default guest)",
-         set_kernel},
-	{'i', "initrd", "FILE", "initial ramdisk for -k", set_initrd},
+         STRING(kernel)},
+	{'i', "initrd", "FILE", "initial ramdisk for -k", STRING(initrd)},
 	{'p', "params", "CMDLINE", "kernel command line; added to the default guest's own",
-         set_params},
-	{'c', "cpus", "N", "virtual CPUs (1)", set_cpus},
-	{'m', "memory", "SIZE", "memory, as 512M or 5G (256M); a plain number is MiB", set_memory},
+         STRING(cmdline)},
+	{'c', "cpus", "N", "virtual CPUs (1)", SET(set_cpus)},
+	{'m', "memory", "SIZE", "memory, as 512M or 5G (256M); a plain number is MiB",
+         SET(set_memory)},
 	{0, "exec", "CMD",
          "run one shell command in the default guest; its output is stdout, its exit status ours",
-         set_exec},
-	{0, "name", "NAME", "name of the virtual machine", set_name},
-	{0, "hugepages", NULL, "guest memory from the host's 2 MiB huge pages", set_hugepages},
-	{0, "prealloc", NULL, "allocate all guest memory at the start", set_prealloc},
+         STRING(exec)},
+	{0, "name", "NAME", "name of the virtual machine", SET(set_name)},
+	{0, "hugepages", NULL, "guest memory from the host's 2 MiB huge pages", COUNT(hugepages)},
+	{0, "prealloc", NULL, "allocate all guest memory at the start", COUNT(prealloc)},
 	{0, "boot", "auto|linux64|pvh", "boot protocol (auto: PVH if an ELF has the note)",
-         set_boot},
+         SET(set_boot)},
 	{0, "irqchip", "split|kernel",
-         "where the I/O APIC is: in trivm (split, the default) or in KVM", set_irqchip},
+         "where the I/O APIC is: in trivm (split, the default) or in KVM", SET(set_irqchip)},
 	{0, "on-reset", "exit|reboot", "what to do when the guest resets itself (exit, status 121)",
-         set_on_reset},
-	{0, "fdt", NULL, "also hand over a device tree, for kernels with CONFIG_OF", set_fdt},
-	{0, "dump-fdt", "FILE", "write the device tree to FILE and go on", set_dump_fdt},
-	{0, "test-device", NULL, "add the PCI test device (docs/test-device.md)", set_test_device},
+         SET(set_on_reset)},
+	{0, "fdt", NULL, "also hand over a device tree, for kernels with CONFIG_OF", COUNT(fdt)},
+	{0, "dump-fdt", "FILE", "write the device tree to FILE and go on", STRING(dump_fdt)},
+	{0, "test-device", NULL, "add the PCI test device", COUNT(test_device)},
 	{0, "no-kvm-check", NULL, "do not refuse a kernel that this KVM may not be able to run",
-         set_no_kvm_check},
-	{0, "kvm", "PATH", "KVM's device (/dev/kvm)", set_kvm},
+         COUNT(no_kvm_check)},
+	{0, "kvm", "PATH", "KVM's device (/dev/kvm)", STRING(kvm_path)},
 	{'v', "verbose", NULL, "say what is done; twice: also what the guest does wrong",
-         set_verbose},
-	{'h', "help", NULL, "this list", set_help},
+         COUNT(verbose)},
+	{'h', "help", NULL, "this list", COUNT(help)},
 };
 
 void config_default(struct config *config)
@@ -283,7 +194,6 @@ void config_default(struct config *config)
 	*config = (struct config){
 		.cpus = 1,
 		.memory = MIB(256),
-		.kvm_check = true,
 		.kvm_path = KVM_DEVICE,
 	};
 }
@@ -311,6 +221,20 @@ static const struct option *find_option(const char *arg, const char **value)
 			return o;
 	}
 	return NULL;
+}
+
+/* Put @value (NULL for a switch) where @o says. */
+static int apply(const struct option *o, struct config *config, const char *value, struct err *err)
+{
+	char *base = (char *)config;
+
+	if (o->set)
+		return o->set(config, value, err);
+	if (o->value)
+		*(const char **)(base + o->string) = value;
+	else
+		++*(unsigned *)(base + o->count);
+	return 0;
 }
 
 /* How the user would write it. */
@@ -357,7 +281,7 @@ int config_parse(struct config *config, int argc, char **argv, struct err *err)
 			if (strspn(argv[i] + 1, "v") != strlen(argv[i] + 1))
 				return err_set(err, -EINVAL, "%s: unknown option", argv[i]);
 			for (size_t n = strlen(argv[i] + 1); n; n--)
-				o->set(config, NULL, err);
+				apply(o, config, NULL, err);
 			continue;
 		}
 		if (!o->value && value)
@@ -367,7 +291,7 @@ int config_parse(struct config *config, int argc, char **argv, struct err *err)
 			               spelling(o, name), o->value);
 		if (o->value && !value)
 			value = argv[++i];
-		rc = o->set(config, value, err);
+		rc = apply(o, config, value, err);
 		if (rc < 0)
 			return rc;
 	}

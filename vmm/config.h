@@ -26,19 +26,16 @@ struct config {
 	const char *cmdline; /* -p as given, NULL: none */
 	const char *exec;    /* one shell command for the default guest */
 	const char *name;
+	const char *dump_fdt;
+	const char *kvm_path;
 	unsigned cpus;
-	uint64_t memory;
-	bool hugepages, prealloc;
+	uint64_t memory; /* bytes */
 	enum boot_protocol boot;
 	enum irqchip irqchip;
 	enum on_reset on_reset;
-	bool fdt;
-	const char *dump_fdt;
-	bool test_device;
-	bool kvm_check; /* refuse a Linux kernel that this KVM cannot run */
-	const char *kvm_path;
-	unsigned verbose;
-	bool help;
+	/* Switches: how often each was given. */
+	unsigned hugepages, prealloc, fdt, test_device, verbose, help;
+	unsigned no_kvm_check; /* run a Linux kernel even where this KVM cannot */
 };
 
 void config_default(struct config *config);
