@@ -25,12 +25,14 @@ image_start:
 entry64:
 	jmp	linux64_start
 
+#ifndef NO_PVH_NOTE
 /* Xen's ELF note 18, XEN_ELFNOTE_PHYS32_ENTRY: the address of the 32-bit entry. */
 	.section .note.pvh, "a", @note
 	.balign	4
 	.long	4, 8, 18
 	.asciz	"Xen"
 	.quad	pvh_start
+#endif
 
 	.section .text.start, "ax"
 	.code32
@@ -129,7 +131,7 @@ pd:	.set	addr, 0
 	.set	addr, addr + 0x200000
 	.endr
 
-	.section .noinit, "aw", @nobits
+	.section .bss.noinit, "aw", @nobits
 	.balign	16
 	.fill	16384
 	.globl	boot_stack_end

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Says what the loader handed over, checks it, and exits with the status that "status=" asks for.
+ * "initrd=CHARACTER" says that an initrd is to be there that consists of this character.
+ */
+#include "bm.h"
+
+static const char *type_name(uint32_t type)
+{
+	return type == 1 ? "ram" : type == 2 ? "reserved" : type == 3 ? "acpi" : "other";
+}
+
+static void check_boot_params(void)
+{
+	uint64_t bp = boot.param;
+
+	check(read16(bp + 0x1fe) == 0xaa55, "boot_flag %x", read16(bp + 0x1fe));
+	check(read32(bp + 0x202) == 0x53726448, "header %x", read32(bp + 0x202));
+	check(read8(bp + 0x210) != 0, "type_of_loader is 0");
+	check(boot.entry_cs == 0x10, "cs %x, the boot protocol says __BOOT_CS", boot.entry_cs);
+	check(boot.entry_ds == 0x18, "ds %x, the boot protocol says __BOOT_DS", boot.entry_ds);
+}
+
+static void check_map(void)
+{
+	uint64_t ram = 0, last_end = 0;
+
+	for (unsigned i = 0; i < boot.nr_ranges; i++) {
+		const struct boot_range *r = &boot.ranges[i];
+
+		print("map %012lx + %012lx %s\n", r->addr, r->size, type_name(r->type));
+		check(r->size && r->addr >= last_end, "range %u is empty, unsorted or overlaps", i);
+		last_end = r->addr + r->size;
+		if (r->type == 1)
+			ram += r->size;
+	}
+	print("ram %lu KiB\n", ram >> 10);
+	check(ram >= 1 << 20, "no RAM in the map");
+}
+
+static void check_initrd(void)
+{
+	char want[2];
+	uint64_t bad = 0;
+	bool in_ram = false;
+
+	if (!arg_str("initrd", want, sizeof(want))) {
+		check(!boot.initrd_size, "an initrd of %lu bytes that no one asked for", boot.initrd_size);
+		return;
+	}
+	print("initrd %lx + %lu\n", boot.initrd, boot.initrd_size);
+	for (unsigned i = 0; i < boot.nr_ranges; i++) {
+		const struct boot_range *r = &boot.ranges[i];
+
+		in_ram |= r->type == 1 && boot.initrd >= r->addr &&
+			  boot.initrd - r->addr + boot.initrd_size <= r->size;
+	}
+	check(in_ram && boot.initrd_size, "the initrd is not in RAM");
+	for (uint64_t i = 0; in_ram && i < boot.initrd_size; i++)
+		bad += read8(boot.initrd + i) != (uint8_t)want[0];
+	check(!bad, "%lu of the initrd's bytes are wrong", bad);
+}
+
+int guest_main(void)
+{
+	uint64_t status = arg_num("status", 0);
+
+	print("hello from %s\n", boot.protocol == BOOT_PVH ? "pvh" : "linux64");
+	print("cmdline: %s\n", boot.cmdline);
+	print("rsdp %lx\n", boot.rsdp);
+	if (boot.protocol == BOOT_LINUX64)
+		check_boot_params();
+	check_map();
+	check_initrd();
+	return check_status() ? 1 : (int)status;
+}
