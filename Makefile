@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: BSD-2-Clause
+#
+#   make            build/trivm
+#   make run        boot a Linux guest to a shell, here or in the lab (tools/run says which and why)
+#   make test       unit, kvm, lab and style tests; make test-unit ... for one of them
+#   make soak       the long forms of the tests
+#   make bench      start-up time against QEMU and a bare KVM program
+#   make guest lab  the default guest's image; the nested lab's image
+#   make install    into PREFIX (/usr/local)
+#   make format     clang-format over all sources
+#
+# CC=clang, CFLAGS=..., BUILD=dir, SANITIZE=address,undefined as usual.
+
+BUILD  ?= build
+PREFIX ?= /usr/local
+CC     ?= cc
+CFLAGS ?= -O2 -g
+VERSION := 0.1
+
+WARN := -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Wvla -Wmissing-prototypes \
+	-Wstrict-prototypes
+ALL_CFLAGS := -std=gnu11 -D_GNU_SOURCE -DTRIVM_VERSION='"$(VERSION)"' -I. -I$(BUILD) $(WARN) \
+	-fstack-protector-strong -pthread $(if $(SANITIZE),-fsanitize=$(SANITIZE) \
+	-fno-omit-frame-pointer -fno-sanitize-recover=all) $(CFLAGS)
+ALL_LDFLAGS := -pthread -Wl,-z,relro,-z,now $(if $(SANITIZE),-fsanitize=$(SANITIZE)) $(LDFLAGS)
+# Static: one library less to load at each start.
+LIBS := -l:libfdt.a
+
+SOURCES := $(filter-out vmm/main.c,$(wildcard vmm/*.c arch/x86/*.c devices/*.c devices/*/*.c))
+OBJECTS := $(SOURCES:%.c=$(BUILD)/obj/%.o)
+
+all: $(BUILD)/trivm
+
+include arch/x86/acpi.mk
+include guest-images/baremetal/baremetal.mk
+include tests/tests.mk
+
+$(BUILD)/obj/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/libtrivm.a: $(OBJECTS)
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+$(BUILD)/trivm: $(BUILD)/obj/vmm/main.o $(BUILD)/libtrivm.a
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
+
+guest:
+	@tools/deps run
+	guest-images/linux/build
+
+lab: all guest
+	lab/build
+
+run:
+	@tools/deps build run
+	@$(MAKE) --no-print-directory all guest
+	@tools/run
+
+install: all
+	install -D -m 755 $(BUILD)/trivm $(DESTDIR)$(PREFIX)/bin/trivm
+	install -D -m 644 docs/trivm.1 $(DESTDIR)$(PREFIX)/share/man/man1/trivm.1
+	install -D -m 644 tools/trivm.bash-completion \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/trivm
+	if [ -e $(BUILD)/guest/vmlinuz ]; then \
+		install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib/trivm/guest $(BUILD)/guest/vmlinuz \
+			$(BUILD)/guest/initrd.img; fi
+
+format:
+	git ls-files '*.c' '*.h' | xargs clang-format -i
+
+clean:
+	rm -rf $(BUILD)/obj $(BUILD)/trivm $(BUILD)/libtrivm.a $(BUILD)/unit $(BUILD)/baremetal
+
+.PHONY: all guest lab run install format clean
+-include $(OBJECTS:.o=.d) $(BUILD)/obj/vmm/main.d

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# The tests: see tests/README.md. Unit tests are built with the sanitizers, in their own tree.
+
+UNIT_SANITIZE ?= address,undefined
+UNIT_BUILD    := $(BUILD)/unit
+UNIT_TESTS    := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
+UNIT_BINS     := $(UNIT_TESTS:%=$(UNIT_BUILD)/%)
+
+# One recursive make for the sanitized library, so that it has the same rules as the product's.
+$(UNIT_BUILD)/libtrivm.a: FORCE
+	@$(MAKE) --no-print-directory BUILD=$(UNIT_BUILD) SANITIZE=$(UNIT_SANITIZE) \
+		CFLAGS="-O1 -g" $(UNIT_BUILD)/libtrivm.a
+
+$(UNIT_BUILD)/fakes.o: tests/unit/fakes.c
+	$(CC) $(ALL_CFLAGS) -fsanitize=$(UNIT_SANITIZE) -O1 -g -MMD -MP -c -o $@ $<
+
+$(UNIT_BUILD)/test_%: tests/unit/test_%.c $(UNIT_BUILD)/libtrivm.a $(UNIT_BUILD)/fakes.o
+	$(CC) $(ALL_CFLAGS) -I$(UNIT_BUILD) -fsanitize=$(UNIT_SANITIZE) -fno-sanitize-recover=all \
+		-O1 -g -MMD -MP -o $@ $< $(UNIT_BUILD)/fakes.o $(UNIT_BUILD)/libtrivm.a \
+		-lcmocka $(LIBS)
+
+unit-bins: $(UNIT_BINS)
+
+test:
+	@tools/deps build run test
+	@$(MAKE) --no-print-directory all guest
+	@tests/run style unit kvm lab
+
+test-unit test-kvm test-lab test-style: test-%:
+	@tools/deps build run test
+	@$(MAKE) --no-print-directory all
+	@tests/run $*
+
+soak:
+	@tools/deps build run test
+	@$(MAKE) --no-print-directory all guest
+	@SOAK=1 tests/run unit kvm lab
+
+bench: all
+	@tools/deps build bench
+	@tests/bench/run
+
+FORCE:
+.PHONY: FORCE unit-bins test test-unit test-kvm test-lab test-style soak bench
+-include $(UNIT_BINS:%=%.d) $(UNIT_BUILD)/fakes.d

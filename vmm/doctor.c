@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Theory of operation: a table of checks, each of which looks at one thing of the host and says what
+ * it found and, where something is missing, the one command that mends it. Nothing is changed.
+ */
+#include "vmm/doctor.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include "arch/x86/probe.h"
+#include "vmm/exit_status.h"
+#include "vmm/fd.h"
+#include "vmm/guest_image.h"
+#include "vmm/kvm.h"
+#include "vmm/log.h"
+#include "vmm/util.h"
+
+enum verdict {
+	OK,
+	MISSING, /* something that trivm can do without */
+	BAD,	 /* no guest without it */
+};
+
+struct finding {
+	enum verdict verdict;
+	char what[ERR_MSG_MAX];
+	const char *remedy; /* a command or a short advice; NULL: none needed */
+};
+
+#define SAY(f, v, r, ...)                                                                          \
+	do {                                                                                       \
+		(f)->verdict = (v);                                                                \
+		(f)->remedy = (r);                                                                 \
+		snprintf((f)->what, sizeof((f)->what), __VA_ARGS__);                               \
+	} while (0)
+
+static void check_kernel(struct finding *f)
+{
+	struct utsname u;
+
+	uname(&u);
+	SAY(f, OK, NULL, "%s %s", u.sysname, u.release);
+}
+
+static void check_kvm(struct finding *f)
+{
+	struct err err;
+	struct kvm kvm;
+
+	if (kvm_open(&kvm, KVM_DEVICE, &err) < 0) {
+		SAY(f, BAD, NULL, "%s", err.msg); /* the message has the remedy */
+		return;
+	}
+	SAY(f, OK, NULL, "%s can be used, up to %u vCPUs", KVM_DEVICE, kvm.max_vcpus);
+	kvm_close(&kvm);
+}
+
+static void check_hardware(struct finding *f)
+{
+	if (probe_cpu_has_virtualization())
+		SAY(f, OK, NULL, "the CPU has VMX or SVM");
+	else
+		SAY(f, MISSING,
+		    "in a virtual machine: turn on nested virtualization in its monitor; on a "
+		    "computer: turn on VT-x or SVM in the firmware",
+		    "the CPU shows neither VMX nor SVM");
+}
+
+static void check_linux(struct finding *f)
+{
+	switch (probe_kvm(KVM_DEVICE)) {
+	case PROBE_HARDWARE:
+	case PROBE_FULL:
+		SAY(f, OK, NULL, "an ordinary kernel can be run");
+		break;
+	case PROBE_PARTIAL:
+		SAY(f, BAD, "lab/run -- trivm run",
+		    "KVM emulates the guest's kernel code here and lacks instructions that every "
+		    "distribution's kernel uses; bare-metal guests run, others in the lab");
+		break;
+	case PROBE_FAILED:
+		SAY(f, BAD, NULL, "not known: KVM cannot be used");
+		break;
+	}
+}
+
+static void check_device(struct finding *f, const char *path, const char *remedy_absent,
+			 const char *remedy_denied, const char *purpose)
+{
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+	int e = errno;
+
+	if (fd >= 0)
+		SAY(f, OK, NULL, "%s can be opened (%s)", path, purpose);
+	else if (e == EACCES || e == EPERM)
+		SAY(f, MISSING, remedy_denied, "%s may not be opened by this user (%s)", path,
+		    purpose);
+	else
+		SAY(f, MISSING, remedy_absent, "%s: %s (%s)", path, strerror(e), purpose);
+	fd_close(&fd);
+}
+
+static void check_tun(struct finding *f)
+{
+	check_device(f, "/dev/net/tun", "sudo modprobe tun", "sudo chmod 0666 /dev/net/tun",
+		     "tap devices");
+}
+
+static void check_vhost_net(struct finding *f)
+{
+	check_device(f, "/dev/vhost-net", "sudo modprobe vhost_net",
+		     "sudo setfacl -m u:$USER:rw /dev/vhost-net", "the host kernel's datapath");
+}
+
+static void check_memlock(struct finding *f)
+{
+	struct rlimit r;
+
+	getrlimit(RLIMIT_MEMLOCK, &r);
+	if (r.rlim_cur == RLIM_INFINITY)
+		SAY(f, OK, NULL, "any amount of memory may be locked");
+	else
+		SAY(f, MISSING, "ulimit -l unlimited",
+		    "%llu KiB may be locked: enough but for VFIO and vDPA",
+		    (unsigned long long)r.rlim_cur >> 10);
+}
+
+static void check_hugepages(struct finding *f)
+{
+	FILE *in = fopen("/proc/meminfo", "re");
+	unsigned long long total = 0, free_pages = 0, value;
+	char line[128];
+
+	while (in && fgets(line, sizeof(line), in)) {
+		if (sscanf(line, "HugePages_Total: %llu", &value) == 1)
+			total = value;
+		if (sscanf(line, "HugePages_Free: %llu", &value) == 1)
+			free_pages = value;
+	}
+	if (in)
+		fclose(in);
+	if (total)
+		SAY(f, OK, NULL, "%llu huge pages, %llu free (--hugepages)", total, free_pages);
+	else
+		SAY(f, MISSING, "sudo sysctl vm.nr_hugepages=256",
+		    "no huge pages set aside: --hugepages will not work");
+}
+
+static void check_guest(struct finding *f)
+{
+	struct guest_image image;
+	struct err err;
+
+	if (guest_image_find(&image, &err) == 0)
+		SAY(f, OK, NULL, "%.200s", image.kernel);
+	else
+		SAY(f, MISSING, "make guest", "not built: only -k KERNEL can be run");
+}
+
+static const struct {
+	const char *name;
+	void (*check)(struct finding *f);
+} checks[] = {
+	{"host kernel", check_kernel},	 {"KVM", check_kvm},
+	{"virtualization", check_hardware}, {"Linux guests", check_linux},
+	{"default guest", check_guest},	 {"tap", check_tun},
+	{"vhost-net", check_vhost_net},	 {"locked memory", check_memlock},
+	{"huge pages", check_hugepages},
+};
+
+void doctor_help(void)
+{
+	printf("Usage: trivm doctor\n"
+	       "Say what this host can do for a guest, what not, and the command that mends it.\n"
+	       "Exit status: 0 if an ordinary kernel can be run here, else 1.\n");
+}
+
+int doctor_main(int argc, char **argv)
+{
+	static const char *const marks[] = {"ok", "--", "NO"};
+	enum verdict worst = OK;
+
+	if (argc > 0 && (strcmp(argv[0], "--help") == 0 || strcmp(argv[0], "-h") == 0)) {
+		doctor_help();
+		return 0;
+	}
+	if (argc > 0) {
+		log_error("doctor %s: takes no argument", argv[0]);
+		return EXIT_USAGE;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(checks); i++) {
+		struct finding f = {.verdict = OK};
+
+		checks[i].check(&f);
+		printf("%s  %-14s %s\n", marks[f.verdict], checks[i].name, f.what);
+		if (f.remedy)
+			printf("    %-14s remedy: %s\n", "", f.remedy);
+		worst = f.verdict > worst ? f.verdict : worst;
+	}
+	return worst == BAD;
+}

@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Theory of operation: this is the one file that knows everything: which devices there are, where they
+ * answer and which pins they drive. `parts` below lists them in the order in which they are built; each
+ * part takes exactly what it uses. Teardown walks the same table backwards, so nothing is torn down
+ * before what uses it.
+ */
+#include "vmm/machine.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "arch/x86/layout.h"
+#include "arch/x86/tables.h"
+#include "vmm/fd.h"
+#include "vmm/log.h"
+#include "vmm/util.h"
+
+static struct irq_line line(struct machine *m, uint32_t gsi)
+{
+	return (struct irq_line){.ctl = &m->vm.irq.ctl, .gsi = gsi};
+}
+
+static bool split(const struct machine *m)
+{
+	return m->in.config->irqchip == IRQCHIP_SPLIT;
+}
+
+void machine_stop(struct machine *m, enum machine_end why)
+{
+	int runs = MACHINE_RUNS;
+
+	if (atomic_compare_exchange_strong(&m->end, &runs, (int)why))
+		loop_stop(m->in.loop);
+}
+
+/* A guest_event_sink: from any thread. */
+static void on_guest_event(void *opaque, enum guest_event event)
+{
+	struct machine *m = opaque;
+
+	switch (event) {
+	case GUEST_POWEROFF:
+		machine_stop(m, MACHINE_POWEROFF);
+		break;
+	case GUEST_RESET:
+		machine_stop(m, MACHINE_RESET);
+		break;
+	case GUEST_PANIC:
+		/* Its message is out by now. Nothing that it does from here on can be relied on. */
+		log_error("the guest crashed: its kernel panicked");
+		machine_stop(m, MACHINE_CRASH);
+		break;
+	case GUEST_CRASH:
+		machine_stop(m, MACHINE_CRASH);
+		break;
+	}
+}
+
+static int build_vm(struct machine *m, struct err *err)
+{
+	const struct config *c = m->in.config;
+	struct vm_config vc = {
+		.kvm_path = c->kvm_path,
+		.cpus = c->cpus,
+		.irqchip = c->irqchip,
+		.ram = {.size = c->memory,
+			.hole_start = LAYOUT_HOLE_START,
+			.hole_end = LAYOUT_HOLE_END,
+			.hugepages = c->hugepages != 0,
+			.prealloc = c->prealloc != 0},
+	};
+	int rc = vm_create(&m->vm, &vc, err);
+
+	m->vm.sink = m->sink;
+	return rc;
+}
+
+static void destroy_vm(struct machine *m)
+{
+	vm_destroy(&m->vm);
+}
+
+static void on_pin(void *opaque, uint32_t gsi, bool asserted)
+{
+	ioapic_set_line(opaque, gsi, asserted);
+}
+
+static void on_eoi(void *opaque, uint8_t vector)
+{
+	ioapic_eoi(opaque, vector);
+}
+
+static int build_ioapic(struct machine *m, struct err *err)
+{
+	(void)err;
+	if (!split(m))
+		return 0;
+	ioapic_init(&m->ioapic, LAYOUT_IOAPIC_PINS, &m->vm.irq.ctl);
+	m->vm.irq.pin = on_pin;
+	m->vm.irq.pin_opaque = &m->ioapic;
+	m->vm.eoi = on_eoi;
+	m->vm.eoi_opaque = &m->ioapic;
+	return ioapic_add(&m->ioapic, &m->vm.mmio, LAYOUT_IOAPIC);
+}
+
+static void destroy_ioapic(struct machine *m)
+{
+	if (split(m))
+		ioapic_destroy(&m->ioapic);
+}
+
+static int build_com1(struct machine *m, struct err *err)
+{
+	(void)err;
+	serial_init(&m->com1, line(m, LAYOUT_GSI_COM1), m->in.com1);
+	return serial_add(&m->com1, &m->vm.pio, LAYOUT_COM1);
+}
+
+static void destroy_com1(struct machine *m)
+{
+	serial_destroy(&m->com1);
+}
+
+static int build_com2(struct machine *m, struct err *err)
+{
+	(void)err;
+	if (!m->in.com2)
+		return 0;
+	serial_init(&m->com2, line(m, LAYOUT_GSI_COM2), m->in.com2);
+	return serial_add(&m->com2, &m->vm.pio, LAYOUT_COM2);
+}
+
+static void destroy_com2(struct machine *m)
+{
+	if (m->in.com2)
+		serial_destroy(&m->com2);
+}
+
+static int build_acpi_pm(struct machine *m, struct err *err)
+{
+	(void)err;
+	acpi_pm_init(&m->acpi_pm, line(m, LAYOUT_GSI_GED), &m->sink);
+	return acpi_pm_add(&m->acpi_pm, &m->vm.pio, LAYOUT_ACPI_PM);
+}
+
+static void destroy_acpi_pm(struct machine *m)
+{
+	acpi_pm_destroy(&m->acpi_pm);
+}
+
+static int build_pvpanic(struct machine *m, struct err *err)
+{
+	(void)err;
+	pvpanic_init(&m->pvpanic, &m->sink);
+	return pvpanic_add(&m->pvpanic, &m->vm.pio, LAYOUT_PVPANIC);
+}
+
+static int build_i8042(struct machine *m, struct err *err)
+{
+	(void)err;
+	i8042_init(&m->i8042, &m->sink);
+	return i8042_add(&m->i8042, &m->vm.pio, LAYOUT_I8042);
+}
+
+static void destroy_i8042(struct machine *m)
+{
+	i8042_destroy(&m->i8042);
+}
+
+static int build_rtc(struct machine *m, struct err *err)
+{
+	int rc = rtc_init(&m->rtc, line(m, LAYOUT_GSI_RTC), m->in.loop);
+
+	if (rc < 0)
+		return err_errno(err, rc, "RTC");
+	return rtc_add(&m->rtc, &m->vm.pio, LAYOUT_RTC);
+}
+
+static void destroy_rtc(struct machine *m)
+{
+	rtc_destroy(&m->rtc);
+}
+
+/* Behind all RAM, as large as the guest's address width leaves room for. */
+static struct pci_window pci64_window(const struct machine *m)
+{
+	uint64_t base = align_up(LAYOUT_HOLE_END + m->vm.ram.high, GIB(1));
+	uint64_t end = UINT64_C(1) << (m->vm.model.phys_bits < 52 ? m->vm.model.phys_bits : 52);
+	uint64_t size = end > base ? min_u64(end - base, LAYOUT_PCI_MMIO64_MAX) : 0;
+
+	return (struct pci_window){.base = base, .size = size};
+}
+
+static int build_pci(struct machine *m, struct err *err)
+{
+	struct pci_host_config pc = {
+		.pio = &m->vm.pio,
+		.mmio = &m->vm.mmio,
+		.irq = &m->vm.irq.ctl,
+		.intx_gsi = {LAYOUT_GSI_INTX, LAYOUT_GSI_INTX + 1, LAYOUT_GSI_INTX + 2,
+			     LAYOUT_GSI_INTX + 3},
+		.ecam = LAYOUT_ECAM,
+		.io = {LAYOUT_PCI_IO, LAYOUT_PCI_IO_SIZE},
+		.mem32 = {LAYOUT_PCI_MMIO32, LAYOUT_PCI_MMIO32_SIZE},
+		.mem64 = pci64_window(m),
+		.events = &m->sink,
+	};
+
+	return pci_host_init(&m->pci, &pc, err);
+}
+
+static void destroy_pci(struct machine *m)
+{
+	pci_host_destroy(&m->pci);
+}
+
+static int build_testdev(struct machine *m, struct err *err)
+{
+	if (!m->in.config->test_device)
+		return 0;
+	return testdev_init(&m->testdev, &m->pci, -1, err);
+}
+
+static void destroy_testdev(struct machine *m)
+{
+	if (m->in.config->test_device)
+		testdev_destroy(&m->testdev);
+}
+
+static int assign_pci(struct machine *m, struct err *err)
+{
+	return pci_host_assign(&m->pci, err);
+}
+
+static int build_platform(struct machine *m, struct err *err)
+{
+	struct pci_window w = pci64_window(m);
+
+	(void)err;
+	m->platform = (struct platform){
+		.cpus = m->in.config->cpus,
+		.ram_low = m->vm.ram.low,
+		.ram_high = m->vm.ram.high,
+		.pci64_base = w.base,
+		.pci64_size = w.size,
+		.ioapic_pins = split(m) ? LAYOUT_IOAPIC_PINS : LAYOUT_KVM_IOAPIC_PINS,
+		.com2 = m->in.com2 != NULL,
+	};
+	return 0;
+}
+
+/* --dump-fdt: what a kernel would be given, for people and for dtc. */
+static int dump_fdt(struct machine *m, struct err *err)
+{
+	const char *path = m->in.config->dump_fdt;
+	struct fdt_chosen chosen = {.cmdline = m->in.cmdline};
+	uint8_t *buf = malloc(LAYOUT_FDT_MAX);
+	size_t len = 0;
+	int fd, rc;
+
+	if (!buf)
+		return err_errno(err, -ENOMEM, "--dump-fdt %s", path);
+	rc = fdt_build(&m->platform, &chosen, buf, LAYOUT_FDT_MAX, &len, err);
+	if (rc == 0) {
+		fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+		rc = fd < 0 ? -errno : fd_write_full(fd, buf, len);
+		if (rc < 0)
+			err_errno(err, rc, "--dump-fdt %s", path);
+		fd_close(&fd);
+	}
+	free(buf);
+	return rc;
+}
+
+static int load(struct machine *m, struct err *err)
+{
+	struct boot_request req = {
+		.platform = &m->platform,
+		.cmdline = m->in.cmdline,
+		.initrd = m->in.initrd,
+		.nr_initrd = m->in.nr_initrd,
+		.fdt = m->in.config->fdt != 0,
+	};
+
+	if (m->in.config->dump_fdt) {
+		int rc = dump_fdt(m, err);
+
+		if (rc < 0)
+			return rc;
+	}
+	return boot_load(m->in.kernel, &req, &m->vm.mem, &m->entry, err);
+}
+
+static int freeze(struct machine *m, struct err *err)
+{
+	return vm_freeze(&m->vm, &m->entry, err);
+}
+
+static void stop_vcpus(struct machine *m)
+{
+	vm_stop(&m->vm);
+}
+
+static const struct part {
+	const char *name;
+	int (*build)(struct machine *m, struct err *err);
+	void (*destroy)(struct machine *m); /* NULL: nothing to take apart */
+} parts[] = {
+	{"virtual machine", build_vm, destroy_vm},
+	{"I/O APIC", build_ioapic, destroy_ioapic},
+	{"COM1", build_com1, destroy_com1},
+	{"COM2", build_com2, destroy_com2},
+	{"ACPI power management", build_acpi_pm, destroy_acpi_pm},
+	{"pvpanic", build_pvpanic, NULL},
+	{"i8042", build_i8042, destroy_i8042},
+	{"RTC", build_rtc, destroy_rtc},
+	{"PCI host bridge", build_pci, destroy_pci},
+	{"test device", build_testdev, destroy_testdev},
+	{"PCI addresses", assign_pci, NULL},
+	{"platform", build_platform, NULL},
+	{"kernel", load, NULL},
+	{"vCPUs", freeze, stop_vcpus},
+};
+
+int machine_build(struct machine *m, const struct machine_inputs *in, struct err *err)
+{
+	memset(m, 0, sizeof(*m));
+	m->in = *in;
+	m->sink = (struct guest_event_sink){.raise = on_guest_event, .opaque = m};
+	for (m->built = 0; m->built < ARRAY_SIZE(parts); m->built++) {
+		const struct part *part = &parts[m->built];
+		int rc;
+
+		err_set(err, 0, "%s", "");
+		rc = part->build(m, err);
+		if (rc < 0) {
+			if (!err->msg[0])
+				err_errno(err, rc, "%s", part->name);
+			machine_destroy(m);
+			return rc;
+		}
+	}
+	return 0;
+}
+
+int machine_start(struct machine *m, struct err *err)
+{
+	return vm_start(&m->vm, err);
+}
+
+enum machine_end machine_end(const struct machine *m)
+{
+	return (enum machine_end)m->end;
+}
+
+void machine_power_button(struct machine *m)
+{
+	acpi_pm_press_power_button(&m->acpi_pm);
+}
+
+uint8_t machine_guest_status(struct machine *m)
+{
+	return acpi_pm_exit_status(&m->acpi_pm);
+}
+
+void machine_destroy(struct machine *m)
+{
+	while (m->built) {
+		const struct part *part = &parts[--m->built];
+
+		if (part->destroy)
+			part->destroy(m);
+	}
+}

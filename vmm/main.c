@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The command line: trivm COMMAND [OPTION]... */
+#include <stdio.h>
+#include <string.h>
+
+#include "vmm/config.h"
+#include "vmm/doctor.h"
+#include "vmm/exit_status.h"
+#include "vmm/log.h"
+#include "vmm/run.h"
+#include "vmm/util.h"
+
+#ifndef TRIVM_VERSION
+#define TRIVM_VERSION "0.1"
+#endif
+
+static int help_main(int argc, char **argv);
+static int version_main(int argc, char **argv);
+static int words_main(int argc, char **argv);
+
+static const struct command {
+	const char *name;
+	const char *help; /* NULL: not listed */
+	int (*main)(int argc, char **argv);
+} commands[] = {
+	{"run", "run a virtual machine", run_main},
+	{"doctor", "inspect this host: what works, and how to mend what does not", doctor_main},
+	{"help", "this list; `trivm help run`: the options of run", help_main},
+	{"version", "the version", version_main},
+	{"completion-words", NULL, words_main},
+};
+
+static int help_main(int argc, char **argv)
+{
+	if (argc > 0 && strcmp(argv[0], "run") == 0) {
+		run_help();
+		return 0;
+	}
+	if (argc > 0 && strcmp(argv[0], "doctor") == 0) {
+		doctor_help();
+		return 0;
+	}
+	printf("Usage: trivm COMMAND [OPTION]...\n"
+	       "A small virtual machine monitor on KVM.\n\n");
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+		if (commands[i].help)
+			printf("  %-10s %s\n", commands[i].name, commands[i].help);
+	printf("\nFirst steps: `trivm doctor`, then `trivm run`. More: man trivm\n");
+	return 0;
+}
+
+static int version_main(int argc, char **argv)
+{
+	(void)argc;
+	(void)argv;
+	printf("trivm %s\n", TRIVM_VERSION);
+	return 0;
+}
+
+/* For shell completion: the commands, or the options of `run` with what follows each. */
+static int words_main(int argc, char **argv)
+{
+	if (argc > 0 && strcmp(argv[0], "run") == 0) {
+		config_print_words(stdout);
+		return 0;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+		if (commands[i].help)
+			printf("%s\n", commands[i].name);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	if (argc < 2) {
+		log_error("a command is missing; see `trivm help`");
+		return EXIT_USAGE;
+	}
+	if (strcmp(argv[1], "--version") == 0)
+		return version_main(0, NULL);
+	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
+		return help_main(0, NULL);
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+		if (strcmp(argv[1], commands[i].name) == 0)
+			return commands[i].main(argc - 2, argv + 2);
+	log_error("%s: unknown command; see `trivm help`", argv[1]);
+	return EXIT_USAGE;
+}

@@ -1,0 +1,382 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Theory of operation: a session is everything around the guest that outlives its reboots: the kernel
+ * and initrd (judged before anything is built), the terminal, the consoles' host ends, and signals.
+ *
+ * Signals arrive through a signalfd on the main loop. The first SIGTERM, SIGINT or SIGHUP presses the
+ * guest's power button; a second one ends the guest at once. All threads are born with them blocked.
+ *
+ * With --exec the command's output (COM2) is stdout and must stay clean, so the console (COM1) goes to
+ * a memory file, whose end is shown if the guest died instead of answering; with -v, to stderr.
+ */
+#include "vmm/run.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "arch/x86/probe.h"
+#include "vmm/config.h"
+#include "vmm/exit_status.h"
+#include "vmm/fd.h"
+#include "vmm/guest_image.h"
+#include "vmm/log.h"
+#include "vmm/machine.h"
+#include "vmm/term.h"
+#include "vmm/util.h"
+
+#define DEFAULT_PARAMS	 "console=ttyS0 panic=-1"
+#define FLUSH_MS	 2000
+#define CRASH_LOG_BYTES	 4096
+#define CMDLINE_MAX	 LAYOUT_CMDLINE_MAX
+
+struct session {
+	struct config config;
+	struct guest_image image;
+	struct boot_image kernel;
+	struct boot_initrd_part initrd[2];
+	unsigned nr_initrd;
+	uint8_t *exec_archive;
+	char *cmdline;
+
+	struct loop loop;
+	struct chardev com1, com2;
+	int console_log; /* memory file with --exec, else -1 */
+	struct term_keys keys;
+	int signal_fd;
+	struct loop_source signals;
+	int stop_signal; /* the first one that came */
+	int kill_signal; /* the second: end now */
+	bool quit;	 /* Ctrl-A x */
+	struct machine machine;
+};
+
+static void on_quit(void *opaque)
+{
+	struct session *s = opaque;
+
+	s->quit = true;
+	machine_stop(&s->machine, MACHINE_QUIT);
+}
+
+static void on_break(void *opaque)
+{
+	struct session *s = opaque;
+
+	s->com1.client.line_break(s->com1.client.opaque);
+}
+
+static void on_signal(struct loop_source *src, uint32_t events)
+{
+	struct session *s = container_of(src, struct session, signals);
+	struct signalfd_siginfo info;
+
+	(void)events;
+	if (read(s->signal_fd, &info, sizeof(info)) != sizeof(info))
+		return;
+	if (s->stop_signal) {
+		s->kill_signal = (int)info.ssi_signo;
+		machine_stop(&s->machine, MACHINE_QUIT);
+		return;
+	}
+	s->stop_signal = (int)info.ssi_signo;
+	log_info("%s: the guest is asked to power off; once more ends it at once",
+		 strsignal(s->stop_signal));
+	machine_power_button(&s->machine);
+}
+
+static int open_signals(struct session *s, struct err *err)
+{
+	sigset_t set;
+	int rc;
+
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	s->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	rc = s->signal_fd < 0 ? -errno : 0;
+	if (rc == 0)
+		rc = loop_add(&s->loop, &s->signals, s->signal_fd, EPOLLIN, on_signal);
+	return rc < 0 ? err_errno(err, rc, "signalfd") : 0;
+}
+
+static int open_consoles(struct session *s, struct err *err)
+{
+	const struct config *c = &s->config;
+	int in = STDIN_FILENO, out = STDOUT_FILENO;
+	int rc;
+
+	if (c->exec) {
+		in = -1;
+		out = STDERR_FILENO;
+		if (!c->verbose) {
+			s->console_log = memfd_create("console", MFD_CLOEXEC);
+			if (s->console_log < 0)
+				return err_errno(err, -errno, "--exec: memfd_create");
+			out = s->console_log;
+		}
+		rc = chardev_init(&s->com2, &s->loop, -1, STDOUT_FILENO);
+		if (rc < 0)
+			return err_errno(err, rc, "stdout");
+	}
+	rc = chardev_init(&s->com1, &s->loop, in, out);
+	if (rc < 0)
+		return err_errno(err, rc, "console");
+	if (in >= 0 && isatty(in)) {
+		s->keys = (struct term_keys){
+			.quit = on_quit, .send_break = on_break, .opaque = s};
+		s->com1.filter = term_filter;
+		s->com1.filter_opaque = &s->keys;
+		term_raw(in);
+	}
+	return 0;
+}
+
+/* The kernel command line: the default guest's own, then what the user added; or the user's alone. */
+static int make_cmdline(struct session *s, struct err *err)
+{
+	const struct config *c = &s->config;
+	const char *base = DEFAULT_PARAMS;
+	const char *user = c->cmdline ? c->cmdline : "";
+	int n;
+
+	if (c->kernel && c->cmdline)
+		base = "";
+	n = asprintf(&s->cmdline, "%s%s%s%s", base, c->exec ? " quiet" : "",
+		     *base && *user ? " " : "", user);
+	if (n < 0) {
+		s->cmdline = NULL;
+		return err_errno(err, -ENOMEM, "-p");
+	}
+	return 0;
+}
+
+static int find_files(struct session *s, const char **kernel, struct err *err)
+{
+	const struct config *c = &s->config;
+	const char *initrd = c->initrd;
+
+	*kernel = c->kernel;
+	if (!c->kernel) {
+		int rc = guest_image_find(&s->image, err);
+
+		if (rc < 0)
+			return rc;
+		*kernel = s->image.kernel;
+		initrd = s->image.initrd;
+	}
+	if (initrd)
+		s->initrd[s->nr_initrd++] = (struct boot_initrd_part){.path = initrd};
+	if (c->exec) {
+		size_t len;
+		int rc = guest_image_exec_archive(c->exec, &s->exec_archive, &len);
+
+		if (rc < 0)
+			return err_errno(err, rc, "--exec");
+		s->initrd[s->nr_initrd++] =
+			(struct boot_initrd_part){.data = s->exec_archive, .len = len};
+	}
+	return make_cmdline(s, err);
+}
+
+/* A Linux kernel where KVM cannot run one would die in its first milliseconds: say so instead. */
+static int check_kvm(const struct session *s, struct err *err)
+{
+	const struct config *c = &s->config;
+
+	if (c->no_kvm_check || !s->kernel.is_linux || probe_kvm(c->kvm_path) != PROBE_PARTIAL)
+		return 0;
+	return err_set(err, -ENOTSUP,
+		       "%s: this host's KVM has no hardware virtualization under it and cannot run an "
+		       "ordinary kernel; use the lab: lab/run -- trivm run ... (`trivm doctor` says more)",
+		       s->kernel.path);
+}
+
+/* Boot once. 0 with the reason in machine_end(), or a negative errno. */
+static int boot_once(struct session *s, struct err *err)
+{
+	struct machine_inputs in = {
+		.config = &s->config,
+		.kernel = &s->kernel,
+		.cmdline = s->cmdline,
+		.initrd = s->initrd,
+		.nr_initrd = s->nr_initrd,
+		.loop = &s->loop,
+		.com1 = &s->com1,
+		.com2 = s->config.exec ? &s->com2 : NULL,
+	};
+	int rc = machine_build(&s->machine, &in, err);
+
+	if (rc == 0)
+		rc = machine_start(&s->machine, err);
+	if (rc == 0) {
+		rc = loop_run(&s->loop);
+		if (rc < 0)
+			err_errno(err, rc, "the main loop");
+	}
+	return rc;
+}
+
+static void show_console_log(int fd)
+{
+	char buf[CRASH_LOG_BYTES];
+	off_t size = lseek(fd, 0, SEEK_END);
+	off_t from = size > (off_t)sizeof(buf) ? size - (off_t)sizeof(buf) : 0;
+	ssize_t n = pread(fd, buf, sizeof(buf), from);
+
+	if (n <= 0)
+		return;
+	log_error("the end of its console:");
+	fd_write_full(STDERR_FILENO, buf, (size_t)n);
+}
+
+static int exit_status(struct session *s)
+{
+	switch (machine_end(&s->machine)) {
+	case MACHINE_POWEROFF:
+		return machine_guest_status(&s->machine);
+	case MACHINE_RESET:
+		if (s->config.exec)
+			log_error("--exec: the guest was reset before the command ended");
+		return EXIT_GUEST_RESET;
+	case MACHINE_CRASH:
+		return EXIT_GUEST_CRASH;
+	case MACHINE_QUIT:
+		return s->quit ? EXIT_QUIT : EXIT_SIGNAL(s->kill_signal);
+	default:
+		return EXIT_HOST;
+	}
+}
+
+/* Boot, and boot again while the guest asks for it and the user allows it. The exit status. */
+static int run_guest(struct session *s, struct err *err)
+{
+	bool again;
+	int status;
+
+	do {
+		int rc = boot_once(s, err);
+		enum machine_end end = machine_end(&s->machine);
+
+		if (rc < 0) {
+			machine_destroy(&s->machine);
+			/* What is wrong with an option, a file or /dev/kvm is the user's to mend. */
+			return rc == -EINVAL || rc == -ENOENT || rc == -EACCES || rc == -E2BIG ||
+					       rc == -ENOSPC
+				       ? EXIT_USAGE
+				       : EXIT_HOST;
+		}
+		vm_stop(&s->machine.vm);
+		again = end == MACHINE_RESET && s->config.on_reset == ON_RESET_REBOOT;
+		status = exit_status(s);
+		chardev_flush(&s->com1, FLUSH_MS);
+		if (s->config.exec)
+			chardev_flush(&s->com2, FLUSH_MS);
+		if (end != MACHINE_POWEROFF && s->console_log >= 0)
+			show_console_log(s->console_log);
+		machine_destroy(&s->machine);
+		s->loop.stopping = false;
+	} while (again);
+	return status;
+}
+
+static int prepare(struct session *s, struct err *err)
+{
+	const char *kernel;
+	int rc = find_files(s, &kernel, err);
+
+	if (rc == 0)
+		rc = boot_open(&s->kernel, kernel, s->config.boot, err);
+	if (rc == 0 && access(s->config.kvm_path, F_OK) == 0) /* else kvm_open() says why */
+		rc = check_kvm(s, err);
+	if (rc == -ENOTSUP)
+		return rc;
+	return rc < 0 ? -EINVAL : 0;
+}
+
+static void session_close(struct session *s)
+{
+	term_restore();
+	chardev_destroy(&s->com1);
+	chardev_destroy(&s->com2);
+	loop_remove(&s->signals);
+	fd_close(&s->signal_fd);
+	fd_close(&s->console_log);
+	loop_destroy(&s->loop);
+	boot_close(&s->kernel);
+	free(s->exec_archive);
+	free(s->cmdline);
+}
+
+static int session_run(struct session *s)
+{
+	struct err err = {.msg = ""};
+	int rc = prepare(s, &err);
+	int status;
+
+	if (rc == 0) {
+		rc = loop_init(&s->loop);
+		if (rc < 0)
+			err_errno(&err, rc, "epoll");
+	}
+	if (rc < 0) {
+		log_error("%s", err.msg);
+		return rc == -EINVAL ? EXIT_USAGE : EXIT_HOST;
+	}
+	rc = open_signals(s, &err);
+	if (rc == 0)
+		rc = open_consoles(s, &err);
+	status = rc == 0 ? run_guest(s, &err) : EXIT_HOST;
+	if (err.msg[0]) {
+		term_restore();
+		log_error("%s", err.msg);
+	}
+	return status;
+}
+
+void run_help(void)
+{
+	printf("Usage: trivm run [OPTION]...\n"
+	       "Run a virtual machine; without -k the default Linux guest.\n\n");
+	config_print_help(stdout);
+	printf("\nOn the terminal: Ctrl-A x quits, Ctrl-A h lists the keys.\n"
+	       "SIGTERM presses the power button; a second one ends the guest at once.\n"
+	       "Exit status: the guest's own when it powers off (0), %d wrong usage, %d host error,\n"
+	       "%d guest reset, %d guest crashed, %d quit by Ctrl-A x, 128 + n ended by signal n.\n",
+	       EXIT_USAGE, EXIT_HOST, EXIT_GUEST_RESET, EXIT_GUEST_CRASH, EXIT_QUIT);
+}
+
+int run_main(int argc, char **argv)
+{
+	/* Static: it is large, and there is one. */
+	static struct session session = {
+		.signal_fd = -1, .console_log = -1, .kernel = {.fd = -1}, .loop = {-1, -1}};
+	struct session *s = &session;
+	struct err err;
+	int status;
+
+	config_default(&s->config);
+	if (config_parse(&s->config, argc, argv, &err) < 0) {
+		log_error("%s", err.msg);
+		return EXIT_USAGE;
+	}
+	if (s->config.help) {
+		run_help();
+		return 0;
+	}
+	if (s->config.verbose)
+		log_set_level(s->config.verbose > 1 ? LOG_DEBUG : LOG_INFO);
+	status = session_run(s);
+	session_close(s);
+	return status;
+}
