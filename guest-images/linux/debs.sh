@@ -19,7 +19,8 @@ debs_init() {
 		debs_say "apt-get and dpkg-deb are needed: this works on Debian only"
 		return 1
 	}
-	mkdir -p "$debs_dir/partial" "$debs_apt/lists/partial" "$debs_apt/state" "$debs_apt/cache"
+	mkdir -p "$debs_dir/partial" "$debs_apt/lists/partial" "$debs_apt/state" "$debs_apt/cache" \
+		"$debs_apt/empty/partial"
 	: >"$debs_apt/status"
 	debs_lists=/var/lib/apt/lists
 	compgen -G "$debs_lists/*_Packages*" >/dev/null || debs_lists=
@@ -65,16 +66,30 @@ debs_update() {
 
 debs_get() { apt-get -c "$debs_apt/conf" -qq "$@" </dev/null; }
 
+debs_filter() {
+	local uri name rest
+	while read -r uri name rest; do
+		[[ -z ${DEBS_UNWANTED:-} || ! ${name%%_*} =~ ^($DEBS_UNWANTED)$ ||
+			${name%%_*} =~ ^(${DEBS_WANTED:-})$ ]] && echo "$uri $name $rest"
+	done
+	return 0
+}
+
 # debs_try GOAL PACKAGE...: GOAL is "install" (with everything they depend on) or "download"
 # (only these). Prints the file names, one a line, sorted; downloads what is not there yet.
+# Packages whose whole name matches the extended regular expression DEBS_UNWANTED, and not
+# DEBS_WANTED, are left out of what "install" finds.
 debs_try() {
-	local goal=$1 uris name size missing=
+	local goal=$1 uris name size missing= all
 	shift
 	if [ "$goal" = install ]; then
-		uris=$(debs_get install --print-uris "$@") || return 1
+		# With an empty folder of archives: what is there already would not be named.
+		uris=$(debs_get install --print-uris -o "Dir::Cache::archives=$debs_apt/empty" "$@") ||
+			return 1
 	else
 		uris=$(debs_get download --print-uris "$@") || return 1
 	fi
+	uris=$(debs_filter <<<"$uris")
 	while read -r _ name size _; do
 		[ -n "$name" ] || continue
 		[ -f "$debs_dir/$name" ] && [ "$(stat -c %s "$debs_dir/$name")" = "$size" ] ||
@@ -83,10 +98,12 @@ debs_try() {
 	if [ -n "$missing" ]; then
 		debs_say "downloading packages"
 		if [ "$goal" = install ]; then
-			debs_get install --download-only "$@" >&2 || return 1
-		else
-			(cd "$debs_dir" && debs_get download "$@" >&2) || return 1
+			# By name and version: what was left out is not wanted on disk either.
+			mapfile -t all < <(cut -d' ' -f2 <<<"$uris" |
+				sed -E 's/_([^_]*)_[^_]*$/=\1/; s/%3a/:/')
+			set -- "${all[@]}"
 		fi
+		(cd "$debs_dir" && debs_get download "$@" >&2) || return 1
 	fi
 	cut -d' ' -f2 <<<"$uris" | LC_ALL=C sort
 }
@@ -131,13 +148,19 @@ debs_root() {
 	done
 }
 
-# debs_unpack DIR FILE...: unpack packages (names as printed by debs_fetch) below DIR. Not with
-# dpkg-deb -x, which would replace the links of the merged /usr by folders.
+# debs_unpack DIR FILE...: unpack packages (names as printed by debs_fetch) below DIR, without
+# what the patterns in DEBS_EXCLUDE name. Not with dpkg-deb -x, which would replace the links of
+# the merged /usr by folders.
 debs_unpack() {
-	local dir=$1 deb
+	local dir=$1 deb pattern exclude=()
 	shift
+	set -f
+	for pattern in ${DEBS_EXCLUDE:-}; do
+		exclude+=("--exclude=$pattern")
+	done
+	set +f
 	for deb in "$@"; do
 		dpkg-deb --fsys-tarfile "$debs_dir/$deb" |
-			tar -x -p --keep-directory-symlink --numeric-owner -C "$dir"
+			tar -x -p --keep-directory-symlink --numeric-owner "${exclude[@]}" -C "$dir"
 	done
 }
