@@ -19,9 +19,10 @@ static struct fake_irq *fake_of(struct irq_controller *ctl)
 static void set_line(struct irq_controller *ctl, uint32_t gsi, bool asserted)
 {
 	struct fake_irq *irq = fake_of(ctl);
-	struct fake_gsi *g = &irq->gsi[gsi];
+	struct fake_gsi *g;
 
 	assert_true(gsi < FAKE_IRQ_GSIS);
+	g = &irq->gsi[gsi];
 	pthread_mutex_lock(&irq->lock);
 	g->sets++;
 	g->rises += asserted && !g->asserted;
@@ -75,10 +76,11 @@ static void route_free(struct irq_controller *ctl, uint32_t gsi)
 static int route_set(struct irq_controller *ctl, uint32_t gsi, const struct msi_message *msg)
 {
 	struct fake_irq *irq = fake_of(ctl);
-	struct fake_gsi *g = &irq->gsi[gsi];
+	struct fake_gsi *g;
 	int rc;
 
 	assert_true(gsi < FAKE_IRQ_GSIS);
+	g = &irq->gsi[gsi];
 	pthread_mutex_lock(&irq->lock);
 	rc = irq->route_error;
 	g->route_sets++;
