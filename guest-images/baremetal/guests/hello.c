@@ -45,7 +45,8 @@ static void check_initrd(void)
 	bool in_ram = false;
 
 	if (!arg_str("initrd", want, sizeof(want))) {
-		check(!boot.initrd_size, "an initrd of %lu bytes that no one asked for", boot.initrd_size);
+		check(!boot.initrd_size, "an initrd of %lu bytes that no one asked for",
+		      boot.initrd_size);
 		return;
 	}
 	print("initrd %lx + %lu\n", boot.initrd, boot.initrd_size);
@@ -53,7 +54,7 @@ static void check_initrd(void)
 		const struct boot_range *r = &boot.ranges[i];
 
 		in_ram |= r->type == 1 && boot.initrd >= r->addr &&
-			  boot.initrd - r->addr + boot.initrd_size <= r->size;
+		          boot.initrd - r->addr + boot.initrd_size <= r->size;
 	}
 	check(in_ram && boot.initrd_size, "the initrd is not in RAM");
 	for (uint64_t i = 0; in_ram && i < boot.initrd_size; i++)

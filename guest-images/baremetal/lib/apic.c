@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Local APIC (x2APIC where there is one, else xAPIC) and I/O APIC. Intel SDM volume 3, chapter 11. */
+/* Local APIC (x2APIC where there is one, else xAPIC) and I/O APIC. Intel SDM volume 3, chapter 11.
+ */
 #include "bm.h"
 
 #define MSR_APIC_BASE  0x1b
 #define APIC_BASE_X2   0x400
 #define APIC_BASE_EN   0x800
 #define MSR_X2APIC     0x800 /* + register / 16 */
-#define APIC_ID	       0x20
+#define APIC_ID        0x20
 #define APIC_TPR       0x80
 #define APIC_EOI       0xb0
 #define APIC_SVR       0xf0
@@ -76,8 +77,8 @@ void apic_send_ipi(uint32_t dest, uint32_t icr_low)
 
 /* ---- I/O APIC ---- */
 
-#define IOREGSEL 0x00
-#define IOWIN	 0x10
+#define IOREGSEL       0x00
+#define IOWIN          0x10
 #define IOAPIC_VERSION 1
 #define IOAPIC_REDIR   0x10
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * bm: the runtime of the bare-metal test guests. Long mode, memory one to one, one stack, interrupts off
- * until a guest turns them on. A guest is a file with `int guest_main(void)`; what it returns becomes the
- * VM's exit status.
+ * bm: the runtime of the bare-metal test guests. Long mode, memory one to one, one stack,
+ * interrupts off until a guest turns them on. A guest is a file with `int guest_main(void)`; what
+ * it returns becomes the VM's exit status.
  *
- * Written for a KVM that emulates each instruction of CPL0 in software (docs: HOSTS): no SSE, no fences
- * (mfence and lfence are not emulated; barrier() is a locked instruction), short loops.
+ * Written for a KVM that emulates each instruction of CPL0 in software (docs: HOSTS): no SSE, no
+ * fences (mfence and lfence are not emulated; barrier() is a locked instruction), short loops.
  */
 #ifndef BM_H
 #define BM_H
@@ -119,7 +119,10 @@ static inline uint64_t rdmsr(uint32_t msr)
 }
 static inline void wrmsr(uint32_t msr, uint64_t v)
 {
-	__asm__ volatile("wrmsr" : : "c"(msr), "a"((uint32_t)v), "d"((uint32_t)(v >> 32)) : "memory");
+	__asm__ volatile("wrmsr"
+	                 :
+	                 : "c"(msr), "a"((uint32_t)v), "d"((uint32_t)(v >> 32))
+	                 : "memory");
 }
 static inline uint64_t rdtsc(void)
 {
@@ -135,8 +138,8 @@ static inline struct cpuid cpuid(uint32_t leaf, uint32_t subleaf)
 {
 	struct cpuid r;
 	__asm__ volatile("cpuid"
-			 : "=a"(r.a), "=b"(r.b), "=c"(r.c), "=d"(r.d)
-			 : "a"(leaf), "c"(subleaf));
+	                 : "=a"(r.a), "=b"(r.b), "=c"(r.c), "=d"(r.d)
+	                 : "a"(leaf), "c"(subleaf));
 	return r;
 }
 
@@ -148,7 +151,8 @@ static inline void irq_off(void)
 {
 	__asm__ volatile("cli" : : : "memory");
 }
-/* Wait for an interrupt without the race between looking and sleeping; interrupts are off again after. */
+/* Wait for an interrupt without the race between looking and sleeping; interrupts are off again
+ * after. */
 static inline void irq_wait(void)
 {
 	__asm__ volatile("sti; hlt; cli" : : : "memory");
@@ -179,13 +183,14 @@ int strncmp(const char *a, const char *b, size_t n);
 
 /* ---- console.c: COM1, polled ---- */
 
-/* %s %c %d %u %x %lu %ld %lx %%, with an optional 0 and width. The text is sent when a line ends. */
+/* %s %c %d %u %x %lu %ld %lx %%, with an optional 0 and width. The text is sent when a line ends.
+ */
 void print(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void print_flush(void);
 
 /*
- * Count a check, print one that fails, go on. Use: check(x == 3, "x is %u", x). A guest that returns
- * check_status() ends with 0 if all of at least one held, else with 1.
+ * Count a check, print one that fails, go on. Use: check(x == 3, "x is %u", x). A guest that
+ * returns check_status() ends with 0 if all of at least one held, else with 1.
  */
 #define check(ok, ...) check_at((ok), __FILE__, __LINE__, #ok, __VA_ARGS__)
 bool check_at(bool ok, const char *file, int line, const char *what, const char *fmt, ...)
@@ -201,8 +206,8 @@ struct boot_range {
 #define BOOT_RANGES_MAX 64
 
 struct boot_info {
-	unsigned protocol; /* BOOT_PVH or BOOT_LINUX64 */
-	uint64_t param;	   /* start_info or boot_params */
+	unsigned protocol;           /* BOOT_PVH or BOOT_LINUX64 */
+	uint64_t param;              /* start_info or boot_params */
 	uint16_t entry_cs, entry_ds; /* BOOT_LINUX64 */
 	const char *cmdline;
 	uint64_t rsdp;
@@ -212,7 +217,8 @@ struct boot_info {
 };
 extern struct boot_info boot;
 
-/* "name=value" on the command line. arg_str() gives false and "" where there is none; numbers: 0x, decimal. */
+/* "name=value" on the command line. arg_str() gives false and "" where there is none; numbers: 0x,
+ * decimal. */
 bool arg_str(const char *name, char *buf, size_t size);
 uint64_t arg_num(const char *name, uint64_t if_absent);
 
@@ -225,9 +231,9 @@ void map_page(uint64_t addr);
 
 /* ---- exit.c ---- */
 
-__attribute__((noreturn)) void guest_exit(int status);	/* status byte, then S5 */
-__attribute__((noreturn)) void guest_halt(void);	/* for ever, interrupts off */
-void power_off(void);					/* only S5 */
+__attribute__((noreturn)) void guest_exit(int status); /* status byte, then S5 */
+__attribute__((noreturn)) void guest_halt(void);       /* for ever, interrupts off */
+void power_off(void);                                  /* only S5 */
 
 /* Wait at least @us microseconds, assuming that no TSC runs faster than 5 GHz. */
 void delay_us(uint32_t us);
@@ -268,9 +274,9 @@ bool apic_is_x2(void);
 uint32_t ioapic_read(unsigned reg);
 void ioapic_write(unsigned reg, uint32_t v);
 unsigned ioapic_pins(void);
-#define IOAPIC_LEVEL	 0x8000u
+#define IOAPIC_LEVEL     0x8000u
 #define IOAPIC_ACTIVELOW 0x2000u
-#define IOAPIC_MASKED	 0x10000u
+#define IOAPIC_MASKED    0x10000u
 #define IOAPIC_REMOTEIRR 0x4000u
 /* Route @pin as @vector to this processor. */
 void ioapic_route(unsigned pin, unsigned vector, uint32_t flags);
@@ -299,8 +305,8 @@ uint64_t acpi_ecam(void); /* 0: no MCFG */
 /* ---- smp.c ---- */
 
 /*
- * Start every other processor of the MADT; each runs @fn(index from 1) on its own 4 KiB stack, then halts.
- * Returns how many arrived within the time (about 20 s at the most).
+ * Start every other processor of the MADT; each runs @fn(index from 1) on its own 4 KiB stack, then
+ * halts. Returns how many arrived within the time (about 20 s at the most).
  */
 unsigned smp_start(void (*fn)(unsigned index));
 extern volatile uint32_t ap_done; /* how many have returned from fn */
@@ -326,8 +332,9 @@ void pci_bar_set(uint8_t devfn, unsigned index, uint64_t base);
 /* ---- user.c: code at CPL3, which runs at full speed where CPL0 is emulated ---- */
 
 /*
- * Run fn(arg) at CPL3 with every I/O port open; returns its result. Faults inside end the guest with their
- * registers. fn must not call anything that needs CPL0 (print() is fine: it only does port I/O).
+ * Run fn(arg) at CPL3 with every I/O port open; returns its result. Faults inside end the guest
+ * with their registers. fn must not call anything that needs CPL0 (print() is fine: it only does
+ * port I/O).
  */
 uint64_t user_run(uint64_t (*fn)(uint64_t), uint64_t arg);
 void user_init(void);

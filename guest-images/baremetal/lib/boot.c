@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* From the loader's hand-over (start_info or boot_params) to guest_main(); memory beyond the image. */
+/* From the loader's hand-over (start_info or boot_params) to guest_main(); memory beyond the image.
+ */
 #include "bm.h"
 
 struct boot_info boot;
@@ -28,7 +29,7 @@ static void from_start_info(void)
 	const struct start_info_module *mod = (void *)si->modlist;
 
 	if (!check(si->magic == START_INFO_MAGIC && si->version >= 1, "start_info at %lx: %x v%u",
-		   boot.param, si->magic, si->version))
+	           boot.param, si->magic, si->version))
 		guest_exit(1);
 	boot.cmdline = si->cmdline ? (const char *)si->cmdline : "";
 	boot.rsdp = si->rsdp;
@@ -50,7 +51,7 @@ static void from_start_info(void)
 #define BP_RAMDISK    0x218
 #define BP_RAMDISK_SZ 0x21c
 #define BP_CMDLINE    0x228
-#define BP_E820	      0x2d0
+#define BP_E820       0x2d0
 #define E820_SIZE     20
 
 static uint64_t bp_split(unsigned low, unsigned high)
@@ -161,7 +162,7 @@ void *page_alloc(void)
 extern uint64_t pdpt[];
 
 #define PTE_P_RW_US 0x7ul
-#define PTE_PS	    0x80ul
+#define PTE_PS      0x80ul
 #define PTE_ADDR    0x000ffffffffff000ul
 
 void map_page(uint64_t addr)

@@ -4,7 +4,7 @@
 
 #define PM_SLEEP       (LAYOUT_ACPI_PM + 0)
 #define PM_EXIT_STATUS (LAYOUT_ACPI_PM + 3)
-#define SLP_EN	       0x20
+#define SLP_EN         0x20
 #define SLP_TYP_S5     (5 << 2)
 
 void guest_halt(void)

@@ -9,8 +9,8 @@
 #define PCI_CAP_PTR    0x34
 #define STATUS_CAPS    0x10
 #define COMMAND_DECODE 0x3
-#define BAR_IO	       0x1
-#define BAR_64	       0x4
+#define BAR_IO         0x1
+#define BAR_64         0x4
 #define BAR_PREFETCH   0x8
 
 static void conf1_select(uint8_t devfn, unsigned reg)

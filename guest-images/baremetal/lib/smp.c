@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Starting the other processors: INIT, SIPI, and a second SIPI for who has not come. SDM volume 3, 9.4. */
+/* Starting the other processors: INIT, SIPI, and a second SIPI for who has not come. SDM volume
+ * 3, 9.4. */
 #include "bm.h"
 
 volatile uint32_t ap_next_index = 1; /* ap_entry.S takes from it */

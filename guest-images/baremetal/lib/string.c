@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The functions that a compiler may call by itself. One `rep` is one instruction to emulate per element. */
+/* The functions that a compiler may call by itself. One `rep` is one instruction to emulate per
+ * element. */
 #include "bm.h"
 
 void *memcpy(void *to, const void *from, size_t n)

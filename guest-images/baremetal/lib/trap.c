@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The IDT: gates are made when someone wants the vector, for building 256 takes a millisecond here. */
+/* The IDT: gates are made when someone wants the vector, for building 256 takes a millisecond here.
+ */
 #include "bm.h"
 
 struct gate {
@@ -69,8 +70,8 @@ void trap_dispatch(struct trap *t)
 		handlers[t->vector](t);
 		return;
 	}
-	print("\nFAIL unexpected trap %lu, error %lx, rip %lx cs %lx rflags %lx rsp %lx\n", t->vector,
-	      t->error, t->rip, t->cs, t->rflags, t->rsp);
+	print("\nFAIL unexpected trap %lu, error %lx, rip %lx cs %lx rflags %lx rsp %lx\n",
+	      t->vector, t->error, t->rip, t->cs, t->rflags, t->rsp);
 	print("rax %lx rbx %lx rcx %lx rdx %lx rsi %lx rdi %lx\n", t->rax, t->rbx, t->rcx, t->rdx,
 	      t->rsi, t->rdi);
 	guest_exit(1);
@@ -82,9 +83,9 @@ bool rdmsr_safe(uint32_t msr, uint64_t *v)
 	uint32_t lo = 0, hi = 0;
 
 	__asm__ volatile("movq $1f, %3\n\trdmsr\n1:"
-			 : "+a"(lo), "+d"(hi)
-			 : "c"(msr), "m"(fixup)
-			 : "memory");
+	                 : "+a"(lo), "+d"(hi)
+	                 : "c"(msr), "m"(fixup)
+	                 : "memory");
 	fixup = 0;
 	*v = lo | (uint64_t)hi << 32;
 	return trap_faults == before;
@@ -95,9 +96,9 @@ bool wrmsr_safe(uint32_t msr, uint64_t v)
 	unsigned before = trap_faults;
 
 	__asm__ volatile("movq $1f, %3\n\twrmsr\n1:"
-			 :
-			 : "c"(msr), "a"((uint32_t)v), "d"((uint32_t)(v >> 32)), "m"(fixup)
-			 : "memory");
+	                 :
+	                 : "c"(msr), "a"((uint32_t)v), "d"((uint32_t)(v >> 32)), "m"(fixup)
+	                 : "memory");
 	fixup = 0;
 	return trap_faults == before;
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Guest code at CPL3. Where KVM emulates CPL0, CPL3 still runs natively: a polled driver written as a
- * function for user_run() works at full speed. All memory is open to CPL3 (start.S) and all I/O ports are
- * (the TSS's I/O permission bitmap), so only privileged instructions have to stay outside.
+ * Guest code at CPL3. Where KVM emulates CPL0, CPL3 still runs natively: a polled driver written as
+ * a function for user_run() works at full speed. All memory is open to CPL3 (start.S) and all I/O
+ * ports are (the TSS's I/O permission bitmap), so only privileged instructions have to stay
+ * outside.
  */
 #include "bm.h"
 
@@ -44,7 +45,7 @@ void user_init(void)
 	tss.iopb_offset = offsetof(typeof(tss), iopb);
 	tss.iopb_end = 0xff;
 	gdt[SEL_TSS / 8] = (limit & 0xffff) | (base & 0xffffff) << 16 | TSS_AVAILABLE << 40 |
-			   (limit >> 16) << 48 | (base >> 24 & 0xff) << 56;
+	                   (limit >> 16) << 48 | (base >> 24 & 0xff) << 56;
 	gdt[SEL_TSS / 8 + 1] = base >> 32;
 	__asm__ volatile("ltr %w0" : : "r"(SEL_TSS) : "memory");
 	trap_set(VECTOR_UD, invalid_opcode);

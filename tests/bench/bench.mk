@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# Benches. Included by the root Makefile, which sets BUILD, CC, CFLAGS and builds $(BUILD)/trivm.
+#   make bench-start    what starting and ending a VM costs; BENCH_ROUNDS=15
+
+BENCH_OUT    := $(BUILD)/bench
+BENCH_ROUNDS ?= 15
+BENCH_CFLAGS := -std=gnu11 -O2 -g -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Wvla \
+	-Wmissing-prototypes -Wstrict-prototypes
+
+$(BENCH_OUT)/bare_kvm: tests/bench/bare_kvm.c
+	@mkdir -p $(@D)
+	$(CC) $(BENCH_CFLAGS) -o $@ $<
+
+$(BENCH_OUT)/startbench: tests/bench/startbench.c tests/bench/measure.c tests/bench/measure.h
+	@mkdir -p $(@D)
+	$(CC) $(BENCH_CFLAGS) -o $@ tests/bench/startbench.c tests/bench/measure.c
+
+.PHONY: bench-start bench-build
+bench-build: $(BENCH_OUT)/bare_kvm $(BENCH_OUT)/startbench $(BM_OUT)/byte-reset.elf \
+	$(BM_OUT)/byte-reset.bin $(BM_OUT)/byte-halt.elf $(BM_OUT)/byte-halt.bin
+
+bench-start: bench-build $(BUILD)/trivm
+	$(BENCH_OUT)/startbench --rounds $(BENCH_ROUNDS) --json $(BENCH_OUT)/start.json $(BUILD)
