@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Theory of operation: a table of checks, each of which looks at one thing of the host and says what
- * it found and, where something is missing, the one command that mends it. Nothing is changed.
+ * Theory of operation: a table of checks, each of which looks at one thing of the host and says
+ * what it found and, where something is missing, the one command that mends it. Nothing is changed.
  */
 #include "vmm/doctor.h"
 
@@ -25,7 +25,7 @@
 enum verdict {
 	OK,
 	MISSING, /* something that trivm can do without */
-	BAD,	 /* no guest without it */
+	BAD,     /* no guest without it */
 };
 
 struct finding {
@@ -34,11 +34,11 @@ struct finding {
 	const char *remedy; /* a command or a short advice; NULL: none needed */
 };
 
-#define SAY(f, v, r, ...)                                                                          \
-	do {                                                                                       \
-		(f)->verdict = (v);                                                                \
-		(f)->remedy = (r);                                                                 \
-		snprintf((f)->what, sizeof((f)->what), __VA_ARGS__);                               \
+#define SAY(f, v, r, ...)                                            \
+	do {                                                         \
+		(f)->verdict = (v);                                  \
+		(f)->remedy = (r);                                   \
+		snprintf((f)->what, sizeof((f)->what), __VA_ARGS__); \
 	} while (0)
 
 static void check_kernel(struct finding *f)
@@ -92,7 +92,7 @@ static void check_linux(struct finding *f)
 }
 
 static void check_device(struct finding *f, const char *path, const char *remedy_absent,
-			 const char *remedy_denied, const char *purpose)
+                         const char *remedy_denied, const char *purpose)
 {
 	int fd = open(path, O_RDWR | O_CLOEXEC);
 	int e = errno;
@@ -110,13 +110,13 @@ static void check_device(struct finding *f, const char *path, const char *remedy
 static void check_tun(struct finding *f)
 {
 	check_device(f, "/dev/net/tun", "sudo modprobe tun", "sudo chmod 0666 /dev/net/tun",
-		     "tap devices");
+	             "tap devices");
 }
 
 static void check_vhost_net(struct finding *f)
 {
 	check_device(f, "/dev/vhost-net", "sudo modprobe vhost_net",
-		     "sudo setfacl -m u:$USER:rw /dev/vhost-net", "the host kernel's datapath");
+	             "sudo setfacl -m u:$USER:rw /dev/vhost-net", "the host kernel's datapath");
 }
 
 static void check_memlock(struct finding *f)
@@ -168,10 +168,10 @@ static const struct {
 	const char *name;
 	void (*check)(struct finding *f);
 } checks[] = {
-	{"host kernel", check_kernel},	 {"KVM", check_kvm},
+	{"host kernel", check_kernel},      {"KVM", check_kvm},
 	{"virtualization", check_hardware}, {"Linux guests", check_linux},
-	{"default guest", check_guest},	 {"tap", check_tun},
-	{"vhost-net", check_vhost_net},	 {"locked memory", check_memlock},
+	{"default guest", check_guest},     {"tap", check_tun},
+	{"vhost-net", check_vhost_net},     {"locked memory", check_memlock},
 	{"huge pages", check_hugepages},
 };
 

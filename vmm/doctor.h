@@ -3,7 +3,8 @@
 #ifndef TRIVM_VMM_DOCTOR_H
 #define TRIVM_VMM_DOCTOR_H
 
-/* Inspect the host, a line for each thing. 0: an ordinary kernel can be run; 1: not. Main thread. */
+/* Inspect the host, a line for each thing. 0: an ordinary kernel can be run; 1: not. Main thread.
+ */
 int doctor_main(int argc, char **argv);
 void doctor_help(void);
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Theory of operation: this is the one file that knows everything: which devices there are, where they
- * answer and which pins they drive. `parts` below lists them in the order in which they are built; each
- * part takes exactly what it uses. Teardown walks the same table backwards, so nothing is torn down
- * before what uses it.
+ * Theory of operation: this is the one file that knows everything: which devices there are, where
+ * they answer and which pins they drive. `parts` below lists them in the order in which they are
+ * built; each part takes exactly what it uses. Teardown walks the same table backwards, so nothing
+ * is torn down before what uses it.
  */
 #include "vmm/machine.h"
 
@@ -68,10 +68,10 @@ static int build_vm(struct machine *m, struct err *err)
 		.cpus = c->cpus,
 		.irqchip = c->irqchip,
 		.ram = {.size = c->memory,
-			.hole_start = LAYOUT_HOLE_START,
-			.hole_end = LAYOUT_HOLE_END,
-			.hugepages = c->hugepages != 0,
-			.prealloc = c->prealloc != 0},
+	                .hole_start = LAYOUT_HOLE_START,
+	                .hole_end = LAYOUT_HOLE_END,
+	                .hugepages = c->hugepages != 0,
+	                .prealloc = c->prealloc != 0},
 	};
 	int rc = vm_create(&m->vm, &vc, err);
 
@@ -202,7 +202,7 @@ static int build_pci(struct machine *m, struct err *err)
 		.mmio = &m->vm.mmio,
 		.irq = &m->vm.irq.ctl,
 		.intx_gsi = {LAYOUT_GSI_INTX, LAYOUT_GSI_INTX + 1, LAYOUT_GSI_INTX + 2,
-			     LAYOUT_GSI_INTX + 3},
+	                     LAYOUT_GSI_INTX + 3},
 		.ecam = LAYOUT_ECAM,
 		.io = {LAYOUT_PCI_IO, LAYOUT_PCI_IO_SIZE},
 		.mem32 = {LAYOUT_PCI_MMIO32, LAYOUT_PCI_MMIO32_SIZE},
@@ -220,9 +220,13 @@ static void destroy_pci(struct machine *m)
 
 static int build_testdev(struct machine *m, struct err *err)
 {
+	struct testdev_config tc = {.pio = &m->vm.pio, .mmio = &m->vm.mmio, .irq = &m->vm.irq.ctl};
+	int rc;
+
 	if (!m->in.config->test_device)
 		return 0;
-	return testdev_init(&m->testdev, &m->pci, -1, err);
+	rc = testdev_init(&m->testdev, &tc, err);
+	return rc < 0 ? rc : pci_host_add(&m->pci, -1, &m->testdev.pci, err);
 }
 
 static void destroy_testdev(struct machine *m)

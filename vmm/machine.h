@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * machine: the whole guest: the VM, its devices and what is loaded into it. Built from one ordered table,
- * taken apart in reverse order. A reboot is: destroy, build again.
+ * machine: the whole guest: the VM, its devices and what is loaded into it. Built from one ordered
+ * table, taken apart in reverse order. A reboot is: destroy, build again.
  */
 #ifndef TRIVM_VMM_MACHINE_H
 #define TRIVM_VMM_MACHINE_H
@@ -46,7 +46,7 @@ struct machine_inputs {
 
 struct machine {
 	struct machine_inputs in;
-	unsigned built; /* parts of the table that exist */
+	unsigned built;  /* parts of the table that exist */
 	_Atomic int end; /* enum machine_end: the first reason that came */
 
 	struct vm vm;

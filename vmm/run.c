@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Theory of operation: a session is everything around the guest that outlives its reboots: the kernel
- * and initrd (judged before anything is built), the terminal, the consoles' host ends, and signals.
+ * Theory of operation: a session is everything around the guest that outlives its reboots: the
+ * kernel and initrd (judged before anything is built), the terminal, the consoles' host ends, and
+ * signals.
  *
- * Signals arrive through a signalfd on the main loop. The first SIGTERM, SIGINT or SIGHUP presses the
- * guest's power button; a second one ends the guest at once. All threads are born with them blocked.
+ * Signals arrive through a signalfd on the main loop. The first SIGTERM, SIGINT or SIGHUP presses
+ * the guest's power button; a second one ends the guest at once. All threads are born with them
+ * blocked.
  *
- * With --exec the command's output (COM2) is stdout and must stay clean, so the console (COM1) goes to
- * a memory file, whose end is shown if the guest died instead of answering; with -v, to stderr.
+ * With --exec the command's output (COM2) is stdout and must stay clean, so the console (COM1) goes
+ * to a memory file, whose end is shown if the guest died instead of answering; with -v, to stderr.
  */
 #include "vmm/run.h"
 
@@ -32,10 +34,10 @@
 #include "vmm/term.h"
 #include "vmm/util.h"
 
-#define DEFAULT_PARAMS	 "console=ttyS0 panic=-1"
-#define FLUSH_MS	 2000
-#define CRASH_LOG_BYTES	 4096
-#define CMDLINE_MAX	 LAYOUT_CMDLINE_MAX
+#define DEFAULT_PARAMS  "console=ttyS0 panic=-1"
+#define FLUSH_MS        2000
+#define CRASH_LOG_BYTES 4096
+#define CMDLINE_MAX     LAYOUT_CMDLINE_MAX
 
 struct session {
 	struct config config;
@@ -54,7 +56,7 @@ struct session {
 	struct loop_source signals;
 	int stop_signal; /* the first one that came */
 	int kill_signal; /* the second: end now */
-	bool quit;	 /* Ctrl-A x */
+	bool quit;       /* Ctrl-A x */
 	struct machine machine;
 };
 
@@ -88,7 +90,7 @@ static void on_signal(struct loop_source *src, uint32_t events)
 	}
 	s->stop_signal = (int)info.ssi_signo;
 	log_info("%s: the guest is asked to power off; once more ends it at once",
-		 strsignal(s->stop_signal));
+	         strsignal(s->stop_signal));
 	machine_power_button(&s->machine);
 }
 
@@ -133,8 +135,7 @@ static int open_consoles(struct session *s, struct err *err)
 	if (rc < 0)
 		return err_errno(err, rc, "console");
 	if (in >= 0 && isatty(in)) {
-		s->keys = (struct term_keys){
-			.quit = on_quit, .send_break = on_break, .opaque = s};
+		s->keys = (struct term_keys){.quit = on_quit, .send_break = on_break, .opaque = s};
 		s->com1.filter = term_filter;
 		s->com1.filter_opaque = &s->keys;
 		term_raw(in);
@@ -142,7 +143,8 @@ static int open_consoles(struct session *s, struct err *err)
 	return 0;
 }
 
-/* The kernel command line: the default guest's own, then what the user added; or the user's alone. */
+/* The kernel command line: the default guest's own, then what the user added; or the user's alone.
+ */
 static int make_cmdline(struct session *s, struct err *err)
 {
 	const struct config *c = &s->config;
@@ -153,7 +155,7 @@ static int make_cmdline(struct session *s, struct err *err)
 	if (c->kernel && c->cmdline)
 		base = "";
 	n = asprintf(&s->cmdline, "%s%s%s%s", base, c->exec ? " quiet" : "",
-		     *base && *user ? " " : "", user);
+	             *base && *user ? " " : "", user);
 	if (n < 0) {
 		s->cmdline = NULL;
 		return err_errno(err, -ENOMEM, "-p");
@@ -196,10 +198,11 @@ static int check_kvm(const struct session *s, struct err *err)
 
 	if (c->no_kvm_check || !s->kernel.is_linux || probe_kvm(c->kvm_path) != PROBE_PARTIAL)
 		return 0;
-	return err_set(err, -ENOTSUP,
-		       "%s: this host's KVM has no hardware virtualization under it and cannot run an "
-		       "ordinary kernel; use the lab: lab/run -- trivm run ... (`trivm doctor` says more)",
-		       s->kernel.path);
+	return err_set(
+		err, -ENOTSUP,
+		"%s: this host's KVM has no hardware virtualization under it and cannot run an "
+		"ordinary kernel; use the lab: lab/run -- trivm run ... (`trivm doctor` says more)",
+		s->kernel.path);
 }
 
 /* Boot once. 0 with the reason in machine_end(), or a negative errno. */
@@ -270,11 +273,12 @@ static int run_guest(struct session *s, struct err *err)
 
 		if (rc < 0) {
 			machine_destroy(&s->machine);
-			/* What is wrong with an option, a file or /dev/kvm is the user's to mend. */
+			/* What is wrong with an option, a file or /dev/kvm is the user's to mend.
+			 */
 			return rc == -EINVAL || rc == -ENOENT || rc == -EACCES || rc == -E2BIG ||
-					       rc == -ENOSPC
-				       ? EXIT_USAGE
-				       : EXIT_HOST;
+			                       rc == -ENOSPC
+			               ? EXIT_USAGE
+			               : EXIT_HOST;
 		}
 		vm_stop(&s->machine.vm);
 		again = end == MACHINE_RESET && s->config.on_reset == ON_RESET_REBOOT;
@@ -351,8 +355,10 @@ void run_help(void)
 	config_print_help(stdout);
 	printf("\nOn the terminal: Ctrl-A x quits, Ctrl-A h lists the keys.\n"
 	       "SIGTERM presses the power button; a second one ends the guest at once.\n"
-	       "Exit status: the guest's own when it powers off (0), %d wrong usage, %d host error,\n"
-	       "%d guest reset, %d guest crashed, %d quit by Ctrl-A x, 128 + n ended by signal n.\n",
+	       "Exit status: the guest's own when it powers off (0), %d wrong usage, %d host "
+	       "error,\n"
+	       "%d guest reset, %d guest crashed, %d quit by Ctrl-A x, 128 + n ended by signal "
+	       "n.\n",
 	       EXIT_USAGE, EXIT_HOST, EXIT_GUEST_RESET, EXIT_GUEST_CRASH, EXIT_QUIT);
 }
 
