@@ -34,9 +34,9 @@ struct ioapic {
 	struct irq_controller *msi;
 	unsigned nr_pins;
 
-	pthread_mutex_t
-		lock; /* the fields below; held while calling msi, never while calling a device */
-	uint32_t id;  /* bits 24-27 */
+	/* Held while calling msi, never while calling a device. */
+	pthread_mutex_t lock; /* the fields below */
+	uint32_t id;          /* bits 24-27 */
 	uint32_t select;
 	struct ioapic_pin pins[IOAPIC_PINS_MAX];
 };

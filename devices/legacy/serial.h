@@ -39,8 +39,8 @@ struct serial {
 	struct irq_line irq;
 	struct chardev *chr; /* NULL: output is dropped, there is no input */
 
-	pthread_mutex_t
-		lock; /* all below; taken before the chardev's lock and the irq controller's */
+	/* Taken before the chardev's lock and the interrupt controller's. */
+	pthread_mutex_t lock; /* the fields below */
 	uint8_t ier, fcr, lcr, mcr, scr, dll, dlm;
 	uint8_t msr;        /* modem lines and their "changed" bits */
 	bool overrun;       /* LSR OE */
