@@ -51,6 +51,7 @@
 #define LAYOUT_HOLE_START	0xc0000000
 #define LAYOUT_PCI_MMIO32	0xc0000000
 #define LAYOUT_PCI_MMIO32_SIZE	0x20000000
+#define LAYOUT_PCI_MMIO32_LAST	0xdfffffff /* for dsdt.asl: iasl does not compute it */
 #define LAYOUT_ECAM		0xe0000000
 #define LAYOUT_ECAM_SIZE	0x00100000 /* bus 0 only */
 #define LAYOUT_VIRTIO_MMIO	0xfeb00000
@@ -75,6 +76,7 @@
 #define LAYOUT_PCI_CONF1     0x0cf8
 #define LAYOUT_PCI_IO	     0x1000 /* I/O BARs */
 #define LAYOUT_PCI_IO_SIZE   0xf000
+#define LAYOUT_PCI_IO_LAST   0xffff
 
 /* GSIs: pins of the I/O APIC. */
 #define LAYOUT_GSI_COM2	       3
