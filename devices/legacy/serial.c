@@ -17,8 +17,9 @@
  * takes it at once. If it takes nothing, bytes stay in the FIFO, THRE stays clear, and the
  * chardev's writable() goes on. Writing to a full FIFO loses the byte, which is what the chip does.
  *
- * Input. The chardev asks room() before it reads the host. After room() was 0 it has to be told of
- * new room; that is done when the receiver is empty, once for a FIFO full of bytes, not for each.
+ * Input. The chardev asks room() before it reads the host. Once room() was 0, or what it had has
+ * been filled, the chardev has to be told of new room; that is done when the receiver is empty,
+ * once for a FIFO full of bytes, not for each.
  */
 #include "devices/legacy/serial.h"
 
@@ -439,6 +440,7 @@ static void chr_input(void *opaque, const uint8_t *buf, size_t len)
 	pthread_mutex_lock(&s->lock);
 	for (size_t i = 0; i < len && !(s->mcr & MCR_LOOP); i++)
 		rx_put(s, buf[i]);
+	s->input_refused = rx_room(s) == 0;
 	update_irq(s);
 	pthread_mutex_unlock(&s->lock);
 }

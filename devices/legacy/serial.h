@@ -46,7 +46,7 @@ struct serial {
 	bool overrun;       /* LSR OE */
 	bool thre_event;    /* the transmitter became empty and the guest was not told yet */
 	bool asserted;      /* what irq was last set to */
-	bool input_refused; /* room() answered 0: the chardev has to be told when there is some */
+	bool input_refused; /* there was no room left: the chardev waits to be told of some */
 	struct serial_fifo rx, tx; /* with FIFOs off only one entry each: RBR and THR */
 };
 
