@@ -44,7 +44,10 @@ int err_prefix(struct err *err, int code, const char *fmt, ...)
 	va_start(ap, fmt);
 	n = vsnprintf(err->msg, sizeof(err->msg), fmt, ap);
 	va_end(ap);
-	if (n >= 0 && (size_t)n < sizeof(err->msg))
-		snprintf(err->msg + n, sizeof(err->msg) - (size_t)n, ": %s", old);
+	if (n >= 0 && (size_t)n < sizeof(err->msg)) {
+		size_t room = sizeof(err->msg) - (size_t)n;
+
+		snprintf(err->msg + n, room, ": %.*s", (int)room, old);
+	}
 	return code;
 }

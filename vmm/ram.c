@@ -2,6 +2,7 @@
 #include "vmm/ram.h"
 
 #include <errno.h>
+#include <linux/memfd.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -16,20 +17,24 @@ static int out_of(const struct ram_config *config, int code, const char *doing, 
 	unsigned long long mib = config->size >> 20;
 
 	if (config->hugepages)
-		return err_errno(err, code,
-		                 "-m %lluM --hugepages: cannot %s; %llu free huge pages of 2 MiB "
-		                 "are needed: sysctl vm.nr_hugepages=%llu",
-		                 mib, doing, mib / 2, mib / 2);
+		return err_set(err, code,
+		               "-m %lluM --hugepages: cannot %s guest memory: %s; %llu free huge "
+		               "pages of 2 MiB are needed, try: sudo sysctl vm.nr_hugepages=%llu",
+		               mib, doing, strerror(-code), mib / 2, mib / 2);
 	return err_errno(err, code, "-m %lluM: cannot %s guest memory; ask for less", mib, doing);
 }
 
 static int map(struct ram *ram, const struct ram_config *config, struct err *err)
 {
-	/* Swap is not set aside: a guest may be given more than it will ever touch. */
-	int flags = MAP_SHARED | MAP_NORESERVE;
+	/*
+	 * Ordinary memory is not set aside: a guest may be given more than it will ever touch. Huge
+	 * pages have to be: one that is missing later is a SIGBUS in the middle of the guest's life.
+	 */
+	int flags = MAP_SHARED | (config->hugepages ? 0 : MAP_NORESERVE);
+	unsigned huge = config->hugepages ? MFD_HUGETLB | MFD_HUGE_2MB : 0;
 	void *host;
 
-	ram->fd = memfd_create("guest-ram", MFD_CLOEXEC | (config->hugepages ? MFD_HUGETLB : 0));
+	ram->fd = memfd_create("guest-ram", MFD_CLOEXEC | huge);
 	if (ram->fd < 0)
 		return out_of(config, -errno, "create", err);
 	if (ftruncate(ram->fd, (off_t)config->size) < 0)
