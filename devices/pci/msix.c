@@ -101,6 +101,9 @@ static int vector_route(struct msix *msix, struct msix_vector *v)
 	if (v->has_route && same_message(&v->routed, &v->msg))
 		return 0;
 	rc = irq_route_set(msix->ctl, v->gsi, &v->msg);
+	/* A message that KVM refuses must not stay in the table: it holds every device's routes. */
+	if (rc < 0)
+		irq_route_set(msix->ctl, v->gsi, NULL);
 	v->has_route = rc == 0;
 	v->routed = v->msg;
 	return rc;

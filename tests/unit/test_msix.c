@@ -104,11 +104,11 @@ static int route_set(struct irq_controller *ctl, uint32_t gsi, const struct msi_
 	assert_true(m->routes[gsi - FIRST_GSI].allocated);
 	pthread_mutex_lock(&m->lock);
 	m->route_sets++;
-	m->routes[gsi - FIRST_GSI].routed = msg && !m->route_error;
+	m->routes[gsi - FIRST_GSI].routed = msg != NULL;
 	if (msg)
 		m->routes[gsi - FIRST_GSI].msg = *msg;
 	pthread_mutex_unlock(&m->lock);
-	return m->route_error;
+	return msg ? m->route_error : 0;
 }
 
 static bool readable(int fd)
@@ -688,6 +688,7 @@ static void test_bad_message(void **state)
 	f.model.route_error = -EINVAL;
 	fake_write(&f.rig.mmio, entry(0) + PCI_MSIX_ENTRY_UPPER_ADDR, 4, 0xff);
 	assert_false(kernel_has(&f.model, fd));
+	assert_false(f.model.routes[0].routed);
 	signal_fd(&f, fd);
 	assert_int_equal(f.model.count[0x40], 0);
 	assert_int_equal(pba(&f, 0, 4), 1);
