@@ -28,7 +28,8 @@ static int map(struct ram *ram, const struct ram_config *config, struct err *err
 {
 	/*
 	 * Ordinary memory is not set aside: a guest may be given more than it will ever touch. Huge
-	 * pages have to be: one that is missing later is a SIGBUS in the middle of the guest's life.
+	 * pages have to be: one that is missing later is a SIGBUS in the middle of the guest's
+	 * life.
 	 */
 	int flags = MAP_SHARED | (config->hugepages ? 0 : MAP_NORESERVE);
 	unsigned huge = config->hugepages ? MFD_HUGETLB | MFD_HUGE_2MB : 0;
