@@ -56,7 +56,7 @@ $(BM_OUT)/hello.bzimage: $(BM)/formats/bzimage.S $(BM_OUT)/hello.payload
 	$(BM_LD) -nostdlib --oformat binary -Ttext 0 -e 0 -o $@ $@.o
 
 # The bench guests: 14 bytes that mean the same in 16, 32 and 64 bit.
-$(BM_OUT)/byte-%.o: $(BM)/formats/byte-%.S $(BM)/formats/byte.h $(BM)/baremetal.mk
+$(BM_OUT)/byte-%.o: $(BM)/formats/byte-%.S $(BM)/formats/byte.inc $(BM)/baremetal.mk
 	@mkdir -p $(@D)
 	$(CC) -c -o $@ $<
 
@@ -64,7 +64,7 @@ $(BM_OUT)/byte-%.elf: $(BM_OUT)/byte-%.o
 	$(BM_LD) $(BM_LDFLAGS) -T $(BM)/link.ld -e start -o $@ $<
 
 # As firmware: 64 KiB that end at 4 GiB, the code at the reset vector.
-$(BM_OUT)/byte-%.bin: $(BM)/formats/byte-%.S $(BM)/formats/byte.h
+$(BM_OUT)/byte-%.bin: $(BM)/formats/byte-%.S $(BM)/formats/byte.inc
 	@mkdir -p $(@D)
 	$(CC) -DFLAT -c -o $@.o $<
 	$(BM_LD) -nostdlib --oformat binary -Ttext 0 -e 0 -o $@ $@.o

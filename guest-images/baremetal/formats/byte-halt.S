@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Writes one byte to COM1 and stays: for looking at a running VM's memory. */
-#include "byte.h"
+#include "byte.inc"
 
 	wrap_start
 	write_byte

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Writes one byte to COM1 and resets: the least that a VM can do, for the start bench. */
-#include "byte.h"
+#include "byte.inc"
 
 	wrap_start
 	write_byte

@@ -11,6 +11,7 @@
 #define APIC_TPR       0x80
 #define APIC_EOI       0xb0
 #define APIC_SVR       0xf0
+#define APIC_ISR       0x100 /* eight of them */
 #define APIC_ICR       0x300
 #define APIC_ICR_HIGH  0x310
 #define SVR_ENABLE     0x100
@@ -63,6 +64,14 @@ uint32_t apic_id(void)
 void apic_eoi(void)
 {
 	apic_write(APIC_EOI, 0);
+}
+
+bool apic_in_service(unsigned vector)
+{
+	unsigned reg = APIC_ISR + (vector >> 5) * 16;
+	uint32_t isr = x2 ? (uint32_t)rdmsr(MSR_X2APIC + (reg >> 4)) : read32(LAYOUT_LAPIC + reg);
+
+	return isr >> (vector & 31) & 1;
 }
 
 void apic_send_ipi(uint32_t dest, uint32_t icr_low)

@@ -157,11 +157,6 @@ static inline void irq_wait(void)
 {
 	__asm__ volatile("sti; hlt; cli" : : : "memory");
 }
-/* Give interrupts that are pending the chance to be taken. */
-static inline void irq_window(void)
-{
-	__asm__ volatile("sti; nop; nop; cli" : : : "memory");
-}
 static inline void cpu_relax(void)
 {
 	__asm__ volatile("pause" : : : "memory");
@@ -237,6 +232,12 @@ void power_off(void);                                  /* only S5 */
 
 /* Wait at least @us microseconds, assuming that no TSC runs faster than 5 GHz. */
 void delay_us(uint32_t us);
+/*
+ * Interrupts on, until *@count is no longer @was (true) or @us have passed (false); then off. There
+ * is no shorter window on purpose: KVM that emulates CPL0 does not look for interrupts at each
+ * instruction, so that `sti; nop; cli` takes one only now and then.
+ */
+bool irq_wait_change(const volatile unsigned *count, unsigned was, uint32_t us);
 /* For loops that must end: true once @us have surely passed since *start (0 at first). */
 bool timed_out(uint64_t *start, uint32_t us);
 
@@ -264,6 +265,7 @@ extern volatile unsigned trap_faults; /* exceptions taken by the _safe functions
 void apic_init(void); /* on each processor: x2APIC if there is one; masks the 8259s */
 uint32_t apic_id(void);
 void apic_eoi(void);
+bool apic_in_service(unsigned vector);
 void apic_send_ipi(uint32_t dest, uint32_t icr_low);
 bool apic_is_x2(void);
 

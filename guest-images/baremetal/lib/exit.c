@@ -45,3 +45,14 @@ void delay_us(uint32_t us)
 	while (!timed_out(&start, us))
 		cpu_relax();
 }
+
+bool irq_wait_change(const volatile unsigned *count, unsigned was, uint32_t us)
+{
+	uint64_t start = 0;
+
+	irq_on();
+	while (*count == was && !timed_out(&start, us))
+		cpu_relax();
+	irq_off();
+	return *count != was;
+}
