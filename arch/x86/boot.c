@@ -111,7 +111,7 @@ int boot_open(struct boot_image *img, const char *path, enum boot_protocol proto
 	rc = fd_pread_full(img->fd, head, len, 0);
 	if (rc < 0)
 		rc = err_errno(err, rc, "kernel '%s': cannot be read", path);
-	else if (len >= EI_NIDENT && !memcmp(head, ELFMAG, SELFMAG))
+	else if (len >= SELFMAG && !memcmp(head, ELFMAG, SELFMAG))
 		rc = elf_probe(img, head, len, protocol, err);
 	else if (load_le16(head + 0x1fe) == 0xaa55 && !memcmp(head + 0x202, "HdrS", 4))
 		rc = bzimage_probe(img, head, len, protocol, err);
