@@ -10,7 +10,9 @@
  * changed.
  *
  * Input. The main loop reads only as much as the device says it has room for; the rest waits in the
- * host, where it belongs. A regular file cannot be polled: it is read whenever there is room.
+ * host, where it belongs. While there is no room the host's end is not in the loop at all, since
+ * epoll reports a hang-up whatever is asked for: the loop would spin, or the bytes that the writer
+ * left behind would be lost. A regular file cannot be polled: it is read whenever there is room.
  */
 #include "vmm/chardev.h"
 
@@ -140,16 +142,20 @@ size_t chardev_write(struct chardev *chr, const uint8_t *buf, size_t len)
 /* Give the device what it has room for. True while it still has room (nothing is pending then). */
 static bool deliver_pending(struct chardev *chr)
 {
-	size_t room = chr->client.room(chr->client.opaque);
-	size_t n = min_u64(room, chr->pending_len - chr->pending_at);
+	const struct chardev_client *dev = &chr->client;
+	size_t room = dev->room(dev->opaque);
 
-	if (n)
-		chr->client.input(chr->client.opaque, chr->pending + chr->pending_at, n);
-	chr->pending_at += n;
+	while (room && chr->pending_at < chr->pending_len) {
+		size_t n = min_u64(room, chr->pending_len - chr->pending_at);
+
+		dev->input(dev->opaque, chr->pending + chr->pending_at, n);
+		chr->pending_at += n;
+		room = dev->room(dev->opaque);
+	}
 	if (chr->pending_at < chr->pending_len)
 		return false;
 	chr->pending_at = chr->pending_len = 0;
-	return room > n;
+	return room > 0;
 }
 
 /* Read once, filter, deliver. False when there is no more to do now. */
@@ -181,22 +187,20 @@ static void input_update(struct chardev *chr)
 	if (!chr->in_open || !chr->client.room)
 		return;
 	room = deliver_pending(chr);
-	if (chr->in_polled)
-		loop_change(&chr->in, room ? EPOLLIN : 0);
-	else
+	if (!chr->in_polled)
 		while (chr->in_open && input_step(chr))
 			;
+	else if (!room)
+		loop_remove(&chr->in);
+	else if (!chr->in.loop)
+		loop_add(chr->loop, &chr->in, chr->in_fd, EPOLLIN, chr->in.fn);
 }
 
 static void on_input(struct loop_source *src, uint32_t events)
 {
 	struct chardev *chr = container_of(src, struct chardev, in);
 
-	if (!(events & EPOLLIN) && (events & (EPOLLHUP | EPOLLERR))) {
-		chr->in_open = false; /* reported whatever is asked for: it would spin */
-		loop_remove(&chr->in);
-		return;
-	}
+	(void)events; /* a read() tells the end from a hang-up with bytes before it */
 	input_step(chr);
 	input_update(chr);
 }
@@ -248,6 +252,7 @@ int chardev_init(struct chardev *chr, struct loop *loop, int in_fd, int out_fd)
 	chr->loop = loop;
 	chr->in_fd = in_fd;
 	chr->out_fd = out_fd;
+	chr->in.fn = on_input;
 	chr->out.fn = on_output;
 	chr->nonblock_fd = out_fd < 0 ? -1 : open_nonblocking(out_fd);
 	pthread_mutex_init(&chr->lock, NULL);
@@ -259,9 +264,11 @@ int chardev_init(struct chardev *chr, struct loop *loop, int in_fd, int out_fd)
 	}
 	rc = loop_add(loop, &chr->kick, chr->kick_fd, EPOLLIN, on_kick);
 	if (rc == 0 && in_fd >= 0) {
+		/* Only to learn whether it can be watched: EPERM is a file that has no poll. */
 		rc = loop_add(loop, &chr->in, in_fd, 0, on_input);
+		loop_remove(&chr->in);
 		chr->in_polled = rc == 0;
-		chr->in_open = rc == 0 || rc == -EPERM; /* EPERM: a file that has no poll */
+		chr->in_open = rc == 0 || rc == -EPERM;
 		if (rc == -EPERM)
 			rc = 0;
 	}

@@ -57,8 +57,8 @@ struct chardev {
 
 /*
  * @in_fd / @out_fd (-1: none) stay the caller's. Both are used without blocking whatever their
- * flags are. 0 or a negative errno. Main thread. chardev_destroy() gives what is buffered up to a
- * second.
+ * flags are (the caller ignores SIGPIPE). 0 or a negative errno. Main thread. chardev_destroy()
+ * drops what is buffered, see chardev_flush(); it is idempotent.
  */
 int chardev_init(struct chardev *chr, struct loop *loop, int in_fd, int out_fd);
 void chardev_destroy(struct chardev *chr);
