@@ -78,6 +78,7 @@ static int commit(struct kvm_irq *irq)
 	struct kvm_irq_routing *table;
 	int rc;
 
+	irq->stale = true;
 	table = calloc(1, sizeof(*table) + max * sizeof(table->entries[0]));
 	if (!table)
 		return -ENOMEM;
@@ -99,6 +100,7 @@ static int commit(struct kvm_irq *irq)
 	}
 	rc = kvm_ioctl(irq->kvm->vm_fd, KVM_SET_GSI_ROUTING, table);
 	free(table);
+	irq->stale = rc < 0;
 	if (rc < 0)
 		log_error("KVM_SET_GSI_ROUTING: %s", strerror(-rc));
 	return rc;
@@ -176,7 +178,7 @@ static int route_set(struct irq_controller *ctl, uint32_t gsi, const struct msi_
 	r->valid = msg != NULL;
 	if (msg)
 		r->msg = *msg;
-	if (wanted(r) != r->installed ||
+	if (irq->stale || wanted(r) != r->installed ||
 	    (r->installed && (old.addr != r->msg.addr || old.data != r->msg.data)))
 		rc = commit(irq);
 	pthread_mutex_unlock(&irq->lock);
@@ -199,7 +201,7 @@ static int irqfd(struct irq_controller *ctl, uint32_t gsi, int fd, bool assign)
 		r->irqfds++;
 	/* The route comes first: an event that is already waiting is delivered by KVM_IRQFD itself.
 	 */
-	rc = wanted(r) && !r->installed ? commit(irq) : 0;
+	rc = wanted(r) && (irq->stale || !r->installed) ? commit(irq) : 0;
 	if (rc == 0)
 		rc = kvm_ioctl(irq->kvm->vm_fd, KVM_IRQFD, &k);
 	if ((assign && rc < 0) || (!assign && rc == 0 && r->irqfds))

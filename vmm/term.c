@@ -68,16 +68,20 @@ static void stopped(int sig)
 
 void term_raw(int fd)
 {
-	static const int signals[] = {SIGQUIT, SIGABRT, SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGSYS};
+	/* All whose default is to end us, but for those that the main loop takes. */
+	static const int signals[] = {SIGQUIT, SIGABRT, SIGSEGV, SIGBUS,    SIGILL,  SIGFPE,
+	                              SIGSYS,  SIGTRAP, SIGALRM, SIGVTALRM, SIGPROF, SIGUSR1,
+	                              SIGUSR2, SIGXCPU, SIGXFSZ, SIGIO,     SIGPWR};
 	struct sigaction sa = {.sa_handler = deadly, .sa_flags = (int)SA_RESETHAND | SA_NODEFER};
-	struct sigaction tstp = {.sa_handler = stopped};
+	struct sigaction tstp = {.sa_handler = stopped}, old;
 
 	/* In the background it is not ours, and tcsetattr() would stop us. */
 	if (!isatty(fd) || tcgetpgrp(fd) != getpgrp() || tcgetattr(fd, &saved) < 0)
 		return;
 	term_fd = fd;
 	for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
-		sigaction(signals[i], &sa, NULL);
+		if (sigaction(signals[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN)
+			sigaction(signals[i], &sa, NULL);
 	sigaction(SIGTSTP, &tstp, NULL);
 	atexit(term_restore);
 	make_raw();
