@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Theory of operation: what does not depend on the ring's format: validating settings, turning
+ * descriptors into iovecs, and choosing between split.c and packed.c. The choice is one predictable
+ * branch a call; a table of functions would hide the calls from the compiler and from the reader.
+ */
+#include "devices/virtio/queue.h"
+
+#include <linux/virtio_config.h>
+#include <linux/virtio_ring.h>
+#include <string.h>
+
+#include "devices/virtio/queue_priv.h"
+#include "vmm/util.h"
+
+struct virtq_features virtq_features(uint64_t negotiated)
+{
+	return (struct virtq_features){
+		.packed = negotiated & BIT64(VIRTIO_F_RING_PACKED),
+		.event_idx = negotiated & BIT64(VIRTIO_RING_F_EVENT_IDX),
+		.indirect = negotiated & BIT64(VIRTIO_RING_F_INDIRECT_DESC),
+		.in_order = negotiated & BIT64(VIRTIO_F_IN_ORDER),
+	};
+}
+
+int virtq_start(struct virtq *q, const struct virtq_config *config, struct virtq_features features,
+                virtq_base_t base, const struct memory *mem, struct err *err)
+{
+	memset(q, 0, sizeof(*q));
+	if (config->size == 0 || config->size > config->size_max)
+		return err_set(err, -EINVAL, "queue size %u is not in 1..%u", config->size,
+		               config->size_max);
+	q->mem = mem;
+	q->f = features;
+	q->size = config->size;
+	return features.packed ? packed_start(q, config, base, err)
+	                       : split_start(q, config, base, err);
+}
+
+virtq_base_t virtq_base(const struct virtq *q)
+{
+	return q->f.packed ? packed_base(q) : q->split.last_avail;
+}
+
+void chain_begin(struct virtq_chain *chain, struct iovec *iov)
+{
+	*chain = (struct virtq_chain){.iov = iov};
+}
+
+int chain_add(struct virtq *q, struct virtq_chain *chain, const struct virtq_desc *d,
+              unsigned iov_max)
+{
+	bool in = d->flags & VRING_DESC_F_WRITE;
+	unsigned nr = chain->nr_out + chain->nr_in;
+	void *host;
+
+	if (nr >= iov_max)
+		return virtq_break(q, "a chain of too many buffers");
+	if (!in && chain->nr_in)
+		return virtq_break(q, "a readable buffer behind a writable one");
+	if (d->len > UINT32_MAX - chain->out_len - chain->in_len)
+		return virtq_break(q, "a chain of more than 4 GiB");
+	host = memory_at(q->mem, gpa(d->addr), d->len);
+	if (!host)
+		return virtq_break(q, "a buffer that is not in guest memory");
+
+	chain->iov[nr] = (struct iovec){.iov_base = host, .iov_len = d->len};
+	if (in) {
+		chain->nr_in++;
+		chain->in_len += d->len;
+	} else {
+		chain->nr_out++;
+		chain->out_len += d->len;
+	}
+	return 0;
+}
+
+int virtq_pop(struct virtq *q, struct virtq_chain *chain, struct iovec *iov, unsigned iov_max)
+{
+	int rc;
+
+	if (q->broken)
+		return -EPROTO;
+	chain_begin(chain, iov);
+	rc = q->f.packed ? packed_pop(q, chain, iov_max) : split_pop(q, chain, iov_max);
+	if (rc == 1) {
+		q->inflight++;
+		q->stats.chains++;
+	}
+	return rc;
+}
+
+void virtq_unpop(struct virtq *q, const struct virtq_chain *chain)
+{
+	q->inflight--;
+	q->stats.chains--;
+	if (q->f.packed)
+		packed_unpop(q, chain->nr_desc);
+	else
+		split_unpop(q);
+}
+
+void virtq_push(struct virtq *q, const struct virtq_chain *chain, uint32_t written)
+{
+	q->inflight--;
+	if (q->f.packed)
+		packed_push(q, chain->id, chain->nr_desc, written);
+	else
+		split_push(q, chain->id, written);
+}
+
+bool virtq_flush(struct virtq *q)
+{
+	return q->f.packed ? packed_flush(q) : split_flush(q);
+}
+
+void virtq_kick_disable(struct virtq *q)
+{
+	q->stats.kicks_off++;
+	if (q->f.packed)
+		packed_kick_disable(q);
+	else
+		split_kick_disable(q);
+}
+
+bool virtq_kick_enable(struct virtq *q)
+{
+	return q->f.packed ? packed_kick_enable(q) : split_kick_enable(q);
+}
+
+bool virtq_more(struct virtq *q)
+{
+	return q->f.packed ? packed_more(q) : split_more(q);
+}
+
+/* Copy between @buf and the bytes from @offset on in @iov; @in: into the iov. */
+static size_t iov_copy(const struct iovec *iov, unsigned n, size_t offset, void *buf, size_t len,
+                       bool in)
+{
+	size_t done = 0;
+
+	for (unsigned i = 0; i < n && done < len; i++) {
+		uint8_t *base = iov[i].iov_base;
+		size_t part;
+
+		if (offset >= iov[i].iov_len) {
+			offset -= iov[i].iov_len;
+			continue;
+		}
+		part = min_u64(iov[i].iov_len - offset, len - done);
+		if (in)
+			memcpy(base + offset, (uint8_t *)buf + done, part);
+		else
+			memcpy((uint8_t *)buf + done, base + offset, part);
+		done += part;
+		offset = 0;
+	}
+	return done;
+}
+
+size_t iov_copy_out(const struct iovec *iov, unsigned n, size_t offset, void *buf, size_t len)
+{
+	return iov_copy(iov, n, offset, buf, len, false);
+}
+
+size_t iov_copy_in(const struct iovec *iov, unsigned n, size_t offset, const void *buf, size_t len)
+{
+	return iov_copy(iov, n, offset, (void *)buf, len, true);
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What the two ring formats share: only queue.c, split.c and packed.c include this. */
+#ifndef TRIVM_DEVICES_VIRTIO_QUEUE_PRIV_H
+#define TRIVM_DEVICES_VIRTIO_QUEUE_PRIV_H
+
+#include <errno.h>
+
+#include "devices/virtio/queue.h"
+#include "vmm/endian.h"
+
+/* One descriptor, read once. Both formats have these fields. */
+struct virtq_desc {
+	uint64_t addr;
+	uint32_t len;
+	uint16_t flags, next;
+};
+
+/* The queue is not to be used any more, and why. -EPROTO. */
+static inline int virtq_break(struct virtq *q, const char *why)
+{
+	q->broken = why;
+	return -EPROTO;
+}
+
+/* Begin @chain with @iov as the array that it fills. */
+void chain_begin(struct virtq_chain *chain, struct iovec *iov);
+
+/* Append what @d describes: bounds, direction, address. 0 or virtq_break()'s result. */
+int chain_add(struct virtq *q, struct virtq_chain *chain, const struct virtq_desc *d,
+              unsigned iov_max);
+
+int split_start(struct virtq *q, const struct virtq_config *config, virtq_base_t base,
+                struct err *err);
+int split_pop(struct virtq *q, struct virtq_chain *chain, unsigned iov_max);
+void split_unpop(struct virtq *q);
+void split_push(struct virtq *q, uint16_t id, uint32_t written);
+bool split_flush(struct virtq *q);
+void split_kick_disable(struct virtq *q);
+bool split_kick_enable(struct virtq *q);
+bool split_more(struct virtq *q);
+
+int packed_start(struct virtq *q, const struct virtq_config *config, virtq_base_t base,
+                 struct err *err);
+int packed_pop(struct virtq *q, struct virtq_chain *chain, unsigned iov_max);
+void packed_unpop(struct virtq *q, uint16_t nr_desc);
+void packed_push(struct virtq *q, uint16_t id, uint16_t nr_desc, uint32_t written);
+bool packed_flush(struct virtq *q);
+void packed_kick_disable(struct virtq *q);
+bool packed_kick_enable(struct virtq *q);
+bool packed_more(struct virtq *q);
+virtq_base_t packed_base(const struct virtq *q);
+
+/* Guest memory is read and written through these: once each, never torn, never by the compiler's
+ * choice. */
+#define READ_GUEST(lvalue)         __atomic_load_n(&(lvalue), __ATOMIC_RELAXED)
+#define WRITE_GUEST(lvalue, value) __atomic_store_n(&(lvalue), (value), __ATOMIC_RELAXED)
+
+#endif

@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Theory of operation: the split virtqueue (virtio 1.2, 2.7), the device's side.
+ *
+ *	driver:  desc[] <- buffers;  avail.ring[idx] <- head;  barrier;  avail.idx++
+ *	device:  avail.idx; barrier; avail.ring[last_avail] -> head -> desc[] -> buffers
+ *	device:  used.ring[next_used] <- {head, written};  barrier;  used.idx++
+ *
+ * All indexes run freely and wrap at 65536; a position in a ring is the index modulo the size.
+ *
+ * Barriers, and whom they pair with in the driver:
+ *   acquire after reading avail.idx	 pairs with the driver's write barrier before it moves
+ *avail.idx release before writing used.idx	 pairs with the driver's read barrier after it reads
+ *used.idx full after writing used.idx, before reading used_event or avail.flags: pairs with the
+ *driver's full barrier between writing used_event (or flags) and reading used.idx full after
+ *writing avail_event (or used.flags), before reading avail.idx: pairs with the driver's full
+ *barrier between writing avail.idx and reading avail_event The last two are what makes notification
+ *suppression safe: of the two sides at least one sees the other's write, so an interrupt or a kick
+ *is never lost.
+ */
+#include <linux/virtio_ring.h>
+
+#include "devices/virtio/queue_priv.h"
+#include "vmm/util.h"
+
+/* The event indexes lie behind the other side's ring (2.7.7, 2.7.10). */
+static __virtio16 *used_event(const struct virtq *q)
+{
+	return &q->split.avail->ring[q->size];
+}
+
+static __virtio16 *avail_event(const struct virtq *q)
+{
+	return (__virtio16 *)&q->split.used->ring[q->size];
+}
+
+/* A ring's place in guest memory, if it is where the specification lets it be. */
+static void *area(const struct virtq *q, uint64_t addr, uint64_t len, uint64_t align)
+{
+	return addr % align ? NULL : memory_at(q->mem, gpa(addr), len);
+}
+
+int split_start(struct virtq *q, const struct virtq_config *config, virtq_base_t base,
+                struct err *err)
+{
+	struct virtq_split *s = &q->split;
+	/* The event index is there whether negotiated or not: 2.7 counts it into the sizes. */
+	uint64_t avail_len = sizeof(struct vring_avail) + sizeof(__virtio16) * (q->size + 1ul);
+	uint64_t used_len = sizeof(struct vring_used) +
+	                    sizeof(struct vring_used_elem) * (uint64_t)q->size + sizeof(__virtio16);
+
+	if (q->size & (q->size - 1))
+		return err_set(err, -EINVAL, "size %u of a split queue is no power of two",
+		               q->size);
+	s->desc = area(q, config->desc, sizeof(struct vring_desc) * (uint64_t)q->size, 16);
+	s->avail = area(q, config->driver, avail_len, 2);
+	s->used = area(q, config->device, used_len, 4);
+	if (!s->desc || !s->avail || !s->used)
+		return err_set(err, -EINVAL,
+		               "a ring is misaligned or not in guest memory (descriptors 0x%llx, "
+		               "available 0x%llx, used 0x%llx, size %u)",
+		               (unsigned long long)config->desc, (unsigned long long)config->driver,
+		               (unsigned long long)config->device, q->size);
+	if (base > UINT16_MAX)
+		return err_set(err, -EINVAL, "base 0x%x of a split queue", base);
+	s->last_avail = s->avail_seen = (uint16_t)base;
+	/* The used index is where the last owner left it, in the ring itself (as vhost has it). */
+	s->next_used = s->flushed = le16toh(READ_GUEST(s->used->idx));
+	return 0;
+}
+
+/* Read descriptor @i of @table, once. */
+static struct virtq_desc read_desc(const struct vring_desc *table, uint16_t i)
+{
+	return (struct virtq_desc){
+		.addr = le64toh(READ_GUEST(table[i].addr)),
+		.len = le32toh(READ_GUEST(table[i].len)),
+		.flags = le16toh(READ_GUEST(table[i].flags)),
+		.next = le16toh(READ_GUEST(table[i].next)),
+	};
+}
+
+/* Follow a list of descriptors in a table of @size, from @head. At most @size of them: no loops. */
+static int walk(struct virtq *q, struct virtq_chain *chain, const struct vring_desc *table,
+                uint32_t size, uint16_t head, unsigned iov_max)
+{
+	uint16_t i = head;
+
+	for (uint32_t n = 0; n < size; n++) {
+		struct virtq_desc d = read_desc(table, i);
+		int rc;
+
+		if (d.flags & VRING_DESC_F_INDIRECT)
+			return virtq_break(q, "an indirect table where none may be");
+		rc = chain_add(q, chain, &d, iov_max);
+		if (rc < 0)
+			return rc;
+		if (!(d.flags & VRING_DESC_F_NEXT))
+			return 0;
+		if (d.next >= size)
+			return virtq_break(q, "a next descriptor outside the table");
+		i = d.next;
+	}
+	return virtq_break(q, "a loop of descriptors");
+}
+
+/* 2.7.5.3: the chain is in a table of its own. */
+static int walk_indirect(struct virtq *q, struct virtq_chain *chain, const struct virtq_desc *d,
+                         unsigned iov_max)
+{
+	uint32_t n = d->len / sizeof(struct vring_desc);
+	const struct vring_desc *table;
+
+	if (!q->f.indirect)
+		return virtq_break(q, "an indirect table that was not negotiated");
+	if (d->flags & VRING_DESC_F_NEXT)
+		return virtq_break(q, "an indirect table with a next descriptor");
+	if (n == 0 || d->len % sizeof(struct vring_desc))
+		return virtq_break(q, "an indirect table of a wrong length");
+	table = memory_at(q->mem, gpa(d->addr), d->len);
+	if (!table || (uintptr_t)table % sizeof(uint16_t))
+		return virtq_break(q, "an indirect table that is not in guest memory");
+	/* `next` has 16 bits, so no more than 65536 can be reached. */
+	return walk(q, chain, table, n > 65536 ? 65536 : n, 0, iov_max);
+}
+
+/* Look at the driver's index. False if it moved further than the ring is long. */
+static bool look(struct virtq *q)
+{
+	struct virtq_split *s = &q->split;
+
+	s->avail_seen = le16toh(__atomic_load_n(&s->avail->idx, __ATOMIC_ACQUIRE));
+	return (uint16_t)(s->avail_seen - s->last_avail) <= q->size;
+}
+
+bool split_more(struct virtq *q)
+{
+	/* Too far ahead counts as something: virtq_pop() then says what is wrong. */
+	return q->split.last_avail != q->split.avail_seen || !look(q) ||
+	       q->split.last_avail != q->split.avail_seen;
+}
+
+int split_pop(struct virtq *q, struct virtq_chain *chain, unsigned iov_max)
+{
+	struct virtq_split *s = &q->split;
+	struct virtq_desc d;
+	uint16_t head;
+	int rc;
+
+	if (s->last_avail == s->avail_seen) {
+		if (!look(q))
+			return virtq_break(q, "an available index too far ahead");
+		if (s->last_avail == s->avail_seen)
+			return 0;
+	}
+	head = le16toh(READ_GUEST(s->avail->ring[s->last_avail & (q->size - 1)]));
+	if (head >= q->size)
+		return virtq_break(q, "an available entry outside the descriptor table");
+	chain->id = head;
+	d = read_desc(s->desc, head);
+	if (d.flags & VRING_DESC_F_INDIRECT)
+		rc = walk_indirect(q, chain, &d, iov_max);
+	else
+		rc = walk(q, chain, s->desc, q->size, head, iov_max);
+	if (rc < 0)
+		return rc;
+	s->last_avail++;
+	return 1;
+}
+
+void split_unpop(struct virtq *q)
+{
+	q->split.last_avail--;
+}
+
+void split_push(struct virtq *q, uint16_t id, uint32_t written)
+{
+	struct virtq_split *s = &q->split;
+	struct vring_used_elem *e = &s->used->ring[s->next_used & (q->size - 1)];
+
+	WRITE_GUEST(e->id, htole32(id));
+	WRITE_GUEST(e->len, htole32(written));
+	s->next_used++;
+}
+
+/* 2.7.7.2: is @event in the half-open range (old, new]? */
+static bool crossed(uint16_t event, uint16_t new, uint16_t old)
+{
+	return (uint16_t)(new - event - 1) < (uint16_t)(new - old);
+}
+
+bool split_flush(struct virtq *q)
+{
+	struct virtq_split *s = &q->split;
+	uint16_t old = s->signalled;
+	bool wanted;
+
+	if (s->flushed == s->next_used)
+		return false;
+	/* Release: pairs with the driver's barrier after it reads used.idx. */
+	__atomic_store_n(&s->used->idx, htole16(s->next_used), __ATOMIC_RELEASE);
+	s->flushed = s->next_used;
+
+	/* Full: pairs with the driver's between writing used_event or flags and reading used.idx.
+	 */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (!q->f.event_idx)
+		wanted = !(le16toh(READ_GUEST(s->avail->flags)) & VRING_AVAIL_F_NO_INTERRUPT);
+	else
+		wanted = !s->signalled_valid ||
+		         crossed(le16toh(READ_GUEST(*used_event(q))), s->flushed, old);
+	if (wanted) {
+		s->signalled = s->flushed;
+		s->signalled_valid = true;
+		q->stats.interrupts++;
+	} else {
+		q->stats.interrupts_spared++;
+	}
+	return wanted;
+}
+
+void split_kick_disable(struct virtq *q)
+{
+	/* With event indexes there is nothing to write: the driver notifies when it passes
+	 * avail_event. */
+	if (!q->f.event_idx)
+		WRITE_GUEST(q->split.used->flags, htole16(VRING_USED_F_NO_NOTIFY));
+}
+
+bool split_kick_enable(struct virtq *q)
+{
+	struct virtq_split *s = &q->split;
+
+	if (q->f.event_idx)
+		WRITE_GUEST(*avail_event(q), htole16(s->last_avail));
+	else
+		WRITE_GUEST(s->used->flags, 0);
+	/* Full: pairs with the driver's between writing avail.idx and reading avail_event or flags.
+	 */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	return split_more(q);
+}
