@@ -42,6 +42,7 @@ struct model {
 	_Atomic unsigned lost;         /* events on a GSI without a route */
 	struct msi_message last;
 	int route_error, irqfd_error;
+	bool event_on_assign; /* somebody signals just before the kernel looks */
 };
 
 static void deliver(struct model *m, const struct msi_message *msg)
@@ -137,6 +138,8 @@ static int irqfd_assign(struct model *m, uint32_t gsi, int fd)
 		m->irqfds[i].used = true;
 		m->irqfds[i].fd = fd;
 		m->irqfds[i].gsi = gsi;
+		if (m->event_on_assign)
+			fd_signal(fd);
 		if (readable(fd))
 			deliver_gsi(m, gsi);
 		return 0;
@@ -555,6 +558,40 @@ static void test_attach_with_event(void **state)
 	teardown(&f);
 }
 
+/* An event between the two looks at the counter: it interrupts, and is not found again later. */
+static void test_event_while_arming(void **state)
+{
+	struct msix_irqfd q = {0};
+	struct fixture f;
+	int fd = new_fd();
+	unsigned seen;
+
+	(void)state;
+	setup(&f, 1);
+	enable(&f);
+	program(&f, 0, 0x40, true);
+	assert_int_equal(msix_irqfd_attach(&f.msix, &q, 0, fd), 0);
+	f.model.event_on_assign = true;
+	mask(&f, 0, false);
+	f.model.event_on_assign = false;
+	seen = f.model.count[0x40];
+	assert_true(seen >= 1);
+	assert_false(readable(fd));
+	mask(&f, 0, true);
+	assert_int_equal(pba(&f, 0, 4), 0);
+	mask(&f, 0, false);
+	assert_int_equal(f.model.count[0x40], seen);
+	/* What the kernel has, but has not come to yet, is not pending. */
+	fd_signal(fd);
+	assert_int_equal(pba(&f, 0, 4), 0);
+	msix_clear_pending(&f.msix, 0);
+	pump(&f.model);
+	assert_int_equal(f.model.count[0x40], seen + 1);
+	msix_irqfd_detach(&q);
+	fd_close(&fd);
+	teardown(&f);
+}
+
 static void test_shared_vector(void **state)
 {
 	struct msix_irqfd q[3] = {{0}};
@@ -853,13 +890,14 @@ static void test_nothing_lost(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_capability),    cmocka_unit_test(test_init_errors),
-		cmocka_unit_test(test_table_access),  cmocka_unit_test(test_notify),
-		cmocka_unit_test(test_notify_masked), cmocka_unit_test(test_closed_both_roads),
-		cmocka_unit_test(test_irqfd_open),    cmocka_unit_test(test_attach_with_event),
-		cmocka_unit_test(test_shared_vector), cmocka_unit_test(test_clear_and_reset),
-		cmocka_unit_test(test_attach_errors), cmocka_unit_test(test_bad_message),
-		cmocka_unit_test(test_many_vectors),  cmocka_unit_test(test_nothing_lost),
+		cmocka_unit_test(test_capability),         cmocka_unit_test(test_init_errors),
+		cmocka_unit_test(test_table_access),       cmocka_unit_test(test_notify),
+		cmocka_unit_test(test_notify_masked),      cmocka_unit_test(test_closed_both_roads),
+		cmocka_unit_test(test_irqfd_open),         cmocka_unit_test(test_attach_with_event),
+		cmocka_unit_test(test_event_while_arming), cmocka_unit_test(test_shared_vector),
+		cmocka_unit_test(test_clear_and_reset),    cmocka_unit_test(test_attach_errors),
+		cmocka_unit_test(test_bad_message),        cmocka_unit_test(test_many_vectors),
+		cmocka_unit_test(test_nothing_lost),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -210,6 +210,14 @@ static void test_doorbell(void **state)
 	reg_write(&f, TESTDEV_DOORBELLS, 0);
 	assert_int_equal(reg_read(&f, TESTDEV_DOORBELLS), 0);
 	assert_int_equal(reg_read(&f, TESTDEV_DOORBELL_EXITS), 0);
+	/* A reset forgets also what was not counted yet. */
+	reg_write(&f, TESTDEV_DOORBELL, 1);
+	fd_signal(f.dev.doorbell_fd);
+	pci_device_reset(&f.dev.pci);
+	rig_write(&f.rig, SLOT, PCI_BASE_ADDRESS_0, 4, (uint32_t)f.regs);
+	rig_write(&f.rig, SLOT, PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
+	assert_int_equal(reg_read(&f, TESTDEV_DOORBELLS), 0);
+	assert_int_equal(reg_read(&f, TESTDEV_DOORBELL_EXITS), 0);
 	teardown(&f);
 }
 
