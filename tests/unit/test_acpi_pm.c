@@ -90,6 +90,10 @@ static void test_other_sleep_types(void **state)
 		out(f, ACPI_PM_SLEEP_CONTROL, (uint8_t)(type << ACPI_PM_SLP_TYP_SHIFT | 0x20));
 		assert_int_equal(in(f, ACPI_PM_SLEEP_STATUS), ACPI_PM_WAK_STS);
 	}
+	/* Only writing the status clears it. */
+	out(f, ACPI_PM_SLEEP_CONTROL, 0xdf & ~ACPI_PM_SLP_EN);
+	assert_int_equal(in(f, ACPI_PM_SLEEP_CONTROL), ACPI_PM_SLP_TYP_MASK);
+	assert_int_equal(in(f, ACPI_PM_SLEEP_STATUS), ACPI_PM_WAK_STS);
 	assert_int_equal(fake_events_total(&f->events), 0);
 }
 
@@ -114,6 +118,10 @@ static void test_exit_status(void **state)
 	assert_int_equal(acpi_pm_exit_status(&f->pm), 7);
 	assert_int_equal(in(f, ACPI_PM_EXIT_STATUS), 7);
 	out(f, ACPI_PM_EXIT_STATUS, 255);
+	assert_int_equal(acpi_pm_exit_status(&f->pm), 255);
+	/* Powering off, with every other bit set, does not touch it. */
+	out(f, ACPI_PM_SLEEP_STATUS, 0xff);
+	out(f, ACPI_PM_EVENT_STATUS, 0x12);
 	assert_int_equal(acpi_pm_exit_status(&f->pm), 255);
 	assert_int_equal(fake_events_total(&f->events), 0);
 }
@@ -170,7 +178,7 @@ static void test_reset(void **state)
 
 	acpi_pm_press_power_button(&f->pm);
 	out(f, ACPI_PM_EXIT_STATUS, 7);
-	out(f, ACPI_PM_SLEEP_CONTROL, 0x20);
+	out(f, ACPI_PM_SLEEP_CONTROL, 3 << ACPI_PM_SLP_TYP_SHIFT | 0x20);
 	acpi_pm_reset(&f->pm);
 	for (unsigned reg = 0; reg < ACPI_PM_SIZE; reg++)
 		assert_int_equal(in(f, reg), 0);

@@ -115,7 +115,7 @@ static void test_registers_that_are_not_there(void **state)
 
 	set(f, 3, 0xffffffff);
 	assert_int_equal(get(f, 3), 0);
-	set(f, 0x10 + 2 * PINS, 0);
+	set(f, 0x10 + 2 * PINS, 0x31);
 	assert_int_equal(get(f, 0x10 + 2 * PINS), 0);
 	assert_int_equal(get(f, 0x1ff), 0);
 	fake_write(&f->mmio, BASE + 0x20, 4, 0x1234);

@@ -41,11 +41,12 @@ enum {
 
 /* What the guest's host shows, in crystal ticks: 2026-02-28 23:58:09 and a quarter, a Saturday. */
 #define START_SECONDS INT64_C(1772323089)
-static int64_t host_time;
+static int64_t host_time, host_step;
 
+/* A step makes it run by itself, at every look. */
 static int64_t host_clock(void)
 {
-	return host_time;
+	return host_time += host_step;
 }
 
 struct fixture {
@@ -60,6 +61,7 @@ static int setup(void **state)
 	static struct fixture f;
 
 	host_time = START_SECONDS * RTC_HZ + RTC_HZ / 4;
+	host_step = 0;
 	bus_init(&f.pio, BUS_PIO);
 	assert_int_equal(loop_init(&f.loop), 0);
 	fake_irq_init(&f.irq, 24);
@@ -252,7 +254,10 @@ static void test_write_while_running(void **state)
 	set(f, YEAR, 0x31);
 	assert_time(f, 0x07, 0x58, 0x09);
 	assert_date(f, 0x20, 0x31, 0x02, 0x28);
-	pass_seconds(1);
+	/* It keeps its place within the second. */
+	pass_ms(745);
+	assert_time(f, 0x07, 0x58, 0x09);
+	pass_ms(10);
 	assert_time(f, 0x07, 0x58, 0x10);
 }
 
@@ -343,6 +348,39 @@ static void test_flags(void **state)
 	pass_seconds(1);
 	assert_int_equal(get(f, C), PIE | UIE);
 	assert_int_equal(f->irq.gsi[GSI].sets, 0);
+}
+
+/* What happened before a register was written is judged by what was in it then. */
+static void test_flags_before_a_change(void **state)
+{
+	struct fixture *f = *state;
+
+	pass_ms(2);
+	set(f, A, 0x20); /* no periodic interrupt any more */
+	assert_int_equal(get(f, C), PIE);
+	pass_seconds(1);
+	set(f, MIN, 0x10);
+	assert_int_equal(get(f, C), UIE);
+	set(f, HOUR_ALARM, 0xff);
+	set(f, MIN_ALARM, 0xff);
+	set(f, SEC_ALARM, 0x11);
+	pass_seconds(1);
+	set(f, SEC_ALARM, 0x40);
+	assert_int_equal(get(f, C), UIE | AIE);
+}
+
+/* An event while register C is read: the line has to fall and rise, or its edge would be lost. */
+static void test_event_during_acknowledge(void **state)
+{
+	struct fixture *f = *state;
+
+	set(f, B, H24 | PIE);
+	host_step = 64; /* two periods at every look at the clock */
+	for (unsigned i = 1; i < 10; i++) {
+		get(f, C);
+		assert_true(f->irq.gsi[GSI].asserted);
+		assert_int_equal(f->irq.gsi[GSI].rises, i + 1);
+	}
 }
 
 /* Bits 0-3 of register A: none, 256 Hz, 128 Hz, then 8192 Hz halved 12 times. */
@@ -511,6 +549,16 @@ static void test_alarm_matching(void **state)
 	assert_int_equal(alarm_after_midnight(f, 0x24, 0x00, 0x00), -1);
 	assert_int_equal(alarm_after_midnight(f, 0xff, 0x60, 0x00), -1);
 	assert_int_equal(alarm_after_midnight(f, 0xff, 0xff, 0x60), -1);
+	/* Begun in the middle of the day: 0 is not "any", and the hour does not run into the next.
+	 */
+	alarm_after_midnight(f, 0x00, 0x00, 0x00);
+	host_time = (START_SECONDS / 86400 * 86400 + 7 * 3600 + 1830) * RTC_HZ;
+	get(f, C);
+	pass_seconds(3600);
+	assert_int_equal(get(f, C) & AIE, 0);
+	set(f, HOUR_ALARM, 0x08);
+	pass_seconds(3600); /* 09:30:30 */
+	assert_int_equal(get(f, C) & AIE, 0);
 	/* Half past eleven in the evening. */
 	set(f, B, 0);
 	assert_int_equal(alarm_after_midnight(f, 0x91, 0x30, 0x00), 23 * 3600 + 1800);
@@ -548,6 +596,9 @@ static void test_reset(void **state)
 	assert_int_equal(get(f, C), 0);
 	assert_int_equal(get(f, HOUR), 7);
 	assert_int_equal(loop_once(&f->loop, 20), 0);
+	fake_out8(&f->pio, BASE, D);
+	rtc_reset(&f->rtc);
+	assert_int_equal(fake_in8(&f->pio, BASE + 1), get(f, SEC));
 }
 
 /* The real clock, without a loop: the host's time within two seconds, twice to miss no midnight. */
@@ -562,6 +613,7 @@ static void test_host_clock(void **state)
 	fake_irq_init(&f.irq, 24);
 	assert_int_equal(rtc_init(&f.rtc, fake_irq_line(&f.irq, GSI), NULL), 0);
 	assert_int_equal(rtc_add(&f.rtc, &f.pio, BASE), 0);
+	assert_int_equal(get(&f, C) & AIE, 0); /* the past does not count */
 	set(&f, B, H24 | BINARY | UIE);
 	before = time(NULL);
 	set(&f, B, H24 | BINARY | SET); /* hold it: the registers belong together */
@@ -623,6 +675,8 @@ int main(void)
 		TEST(test_update_in_progress),
 		TEST(test_ram),
 		TEST(test_flags),
+		TEST(test_flags_before_a_change),
+		TEST(test_event_during_acknowledge),
 		TEST(test_periodic_rates),
 		TEST(test_update_interrupt),
 		TEST(test_alarm_interrupt),

@@ -162,6 +162,15 @@ static void test_plain_registers(void **state)
 	assert_int_equal(in(f, MCR), 0x1f);
 	out(f, LSR, 0x00);
 	assert_int_equal(in(f, LSR) & 0x60, 0x60);
+	/* No write went further than its register. */
+	assert_int_equal(in(f, SCR), 0xa5);
+	assert_int_equal(in(f, LCR), 0x5b);
+	out(f, FCR, 0x01);
+	out(f, LCR, 0x03);
+	assert_int_equal(in(f, LCR), 0x03);
+	assert_int_equal(in(f, MCR), 0x1f);
+	out(f, SCR, 0x5a);
+	assert_int_equal(in(f, MCR), 0x1f);
 }
 
 static void test_divisor(void **state)
@@ -347,6 +356,8 @@ static void test_priorities(void **state)
 	assert_int_equal(in(f, DATA), 0);
 	assert_int_equal(in(f, IIR), 0xc2);
 	assert_int_equal(in(f, IIR), 0xc0); /* modem status */
+	out(f, LCR, 0x03);                  /* not a break */
+	assert_int_equal(in(f, LSR), 0x60);
 	assert_int_equal(in(f, MSR), 0x11);
 	assert_int_equal(in(f, IIR), 0xc1);
 }
@@ -507,6 +518,41 @@ static void test_back_pressure(void **state)
 	assert_int_equal(in(f, LSR), 0x60);
 }
 
+/* The host is called once for a FIFO that was full and is empty, and not for what did not fill it.
+ */
+static void test_host_is_called_once(void **state)
+{
+	struct fixture *f = *state;
+
+	out(f, FCR, 0x01);
+	out(f, MCR, OPEN);
+	host_types(f, "0123456789");
+	assert_guest_reads(f, "0123456789");
+	in(f, DATA);
+	assert_int_equal(fd_drain(f->chr.kick_fd), 0);
+	host_types(f, "0123456789abcdefg");
+	assert_guest_reads(f, "0123456789abcde");
+	assert_int_equal(fd_drain(f->chr.kick_fd), 0);
+	assert_guest_reads(f, "f");
+	in(f, DATA);
+	in(f, DATA);
+	assert_int_equal(fd_drain(f->chr.kick_fd), 1);
+}
+
+/* A guest that empties the FIFO by clearing it gets what comes next. */
+static void test_input_after_clearing(void **state)
+{
+	struct fixture *f = *state;
+
+	out(f, FCR, 0x01);
+	out(f, MCR, OPEN);
+	host_types(f, "0123456789abcdefg");
+	out(f, FCR, 0x03);
+	assert_int_equal(in(f, LSR), 0x60);
+	run_loop(f);
+	assert_guest_reads(f, "g");
+}
+
 static void test_without_fifos(void **state)
 {
 	struct fixture *f = *state;
@@ -552,6 +598,10 @@ static void test_break(void **state)
 	out(f, FCR, 0x01);
 	out(f, MCR, OPEN);
 	out(f, IER, 0x05);
+	host_sends_break(f);
+	assert_int_equal(gsi(f)->rises, 1); /* without any access of the guest's */
+	assert_int_equal(in(f, LSR), 0xf1);
+	assert_int_equal(in(f, DATA), 0);
 	host_types(f, "a");
 	host_sends_break(f);
 	host_types(f, "b");
@@ -573,6 +623,10 @@ static void test_break(void **state)
 	out(f, MCR, LOOP | RTS);
 	host_sends_break(f);
 	host_types(f, "c");
+	assert_int_equal(in(f, LSR), 0x60);
+	/* A break to send does not come back without loopback. */
+	out(f, MCR, RTS);
+	out(f, LCR, 0x43);
 	assert_int_equal(in(f, LSR), 0x60);
 	/* Without FIFOs bit 7 does not exist. */
 	out(f, FCR, 0);
@@ -684,8 +738,8 @@ static void test_slow_host(void **state)
 	assert_int_equal(in(f, LSR), 0x00);
 	rises = gsi(f)->rises;
 	assert_int_equal(drain_output(f), n);
+	assert_int_equal(gsi(f)->rises, rises + 1); /* without any access of the guest's */
 	assert_int_equal(in(f, LSR), 0x60);
-	assert_int_equal(gsi(f)->rises, rises + 1);
 	assert_int_equal(in(f, IIR), 0xc2);
 	out(f, DATA, 'z');
 	assert_host_sees(f, "z");
@@ -712,6 +766,9 @@ static void test_clear_stuck_output(void **state)
 
 	out(f, FCR, 0x01);
 	out(f, IER, 0x02);
+	assert_int_equal(in(f, IIR), 0xc2);
+	out(f, FCR, 0x05); /* it was empty before: no event */
+	assert_int_equal(in(f, IIR), 0xc1);
 	n = fill_output(f);
 	assert_int_equal(in(f, IIR), 0xc1);
 	out(f, FCR, 0x05);
@@ -727,7 +784,9 @@ static void test_reset(void **state)
 	out(f, FCR, 0xc1);
 	out(f, MCR, OPEN);
 	out(f, IER, 0x0f);
-	host_types(f, "abc");
+	for (unsigned i = 0; i < 17; i++)
+		host_sends_break(f); /* one too many: an overrun */
+	fill_output(f);
 	out(f, LCR, 0x80);
 	out(f, DATA, 0x0c);
 	out(f, SCR, 0x77);
@@ -742,6 +801,9 @@ static void test_reset(void **state)
 	assert_int_equal(in(f, MCR), 0x00);
 	assert_int_equal(in(f, LSR), 0x60);
 	assert_int_equal(in(f, MSR), 0xb0);
+	out(f, IER, 0x02);
+	assert_int_equal(in(f, IIR), 0x02); /* from enabling it, not from before */
+	assert_int_equal(in(f, IIR), 0x01);
 	out(f, LCR, 0x80);
 	assert_int_equal(in(f, DATA), 0x0c);
 }
@@ -817,6 +879,8 @@ int main(void)
 		TEST(test_receive_interrupts),
 		TEST(test_trigger_levels),
 		TEST(test_back_pressure),
+		TEST(test_host_is_called_once),
+		TEST(test_input_after_clearing),
 		TEST(test_without_fifos),
 		TEST(test_overrun),
 		TEST(test_break),
