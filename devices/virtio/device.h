@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * device: what every virtio device is to its driver (virtio 1.2, 2.1 "Device Status Field" to 2.6,
+ *and 3.1 "Device Initialization"), whichever transport carries it.
+ *
+ *	transport (pci, mmio)	registers <-> the calls below; interrupts out
+ *	struct virtio_device	status, features, queues' settings, config generation: this file
+ *	a device (net, blk ...)	struct virtio_device_ops: what it does with running queues
+ *
+ * Device status, as bits that the driver sets in order:
+ *
+ *	0 -> ACKNOWLEDGE -> DRIVER -> FEATURES_OK -> DRIVER_OK        (the device runs)
+ *
+ *   before FEATURES_OK	 the driver may select features; FEATURES_OK sticks only if it took no
+ *feature that was not offered, and VERSION_1 (there is no legacy interface) before DRIVER_OK	 it
+ *may set up queues; nothing is touched in guest memory DRIVER_OK		 ops->start() was
+ *called; queues that are enabled run. Later enabling and ring reset (VIRTIO_F_RING_RESET) start and
+ *stop one queue NEEDS_RESET	 the device found something wrong (virtio_device_broken()); it has
+ *stopped looking at its queues and waits for reset status 0 written	 reset: ops->stop() returns
+ *when nothing touches guest memory any more
+ *
+ * Threads: the transport calls in on vCPU threads, and every call takes dev->lock. The owner of a
+ *queue (a thread of the device) never takes dev->lock; it talks to the driver by
+ *virtio_queue_interrupt() and virtio_device_broken(), which any thread may call. ops are called
+ *with dev->lock held, and may wait for the device's threads to leave their queues.
+ */
+#ifndef TRIVM_DEVICES_VIRTIO_DEVICE_H
+#define TRIVM_DEVICES_VIRTIO_DEVICE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "devices/virtio/queue.h"
+#include "vmm/err.h"
+#include "vmm/log.h"
+#include "vmm/memory.h"
+
+#define VIRTIO_QUEUES_MAX 65 /* 32 queue pairs and a control queue */
+
+/* A feature is named by its bit number everywhere; this makes the mask. */
+#define VIRTIO_FEATURE(bit) (UINT64_C(1) << (bit))
+
+struct virtio_device;
+
+/*
+ * How a queue's interrupts and notifications travel. The eventfds belong to the transport, which
+ * lends them to whoever moves the queue's data.
+ */
+struct virtio_queue_events {
+	int kick_fd; /* readable: the driver notified the queue */
+	/*
+	 * Written: interrupt the driver. Goes to KVM directly (irqfd) where transport, options and
+	 * masks allow it, through the VMM where not; the writer cannot tell. -1 with inject=ioctl:
+	 * then only virtio_queue_interrupt() interrupts.
+	 */
+	int call_fd;
+};
+
+struct virtio_queue {
+	struct virtq_config config;        /* the driver's settings; dev->lock */
+	virtq_base_t base;                 /* where the next start goes on; dev->lock */
+	bool running;                      /* between queue_start and queue_stop; dev->lock */
+	struct virtio_queue_events events; /* constant once the transport is there */
+};
+
+/* All with dev->lock held, on a vCPU thread or the main thread. Those that say so may be NULL. */
+struct virtio_device_ops {
+	/*
+	 * DRIVER_OK: take up work with the queues that are enabled: validate each
+	 * (virtio_queue_take()) and start threads or hand the rings over. An error breaks the
+	 * device.
+	 */
+	int (*start)(struct virtio_device *dev, struct err *err);
+	/*
+	 * Reset, or the machine's end: when it returns nobody touches guest memory for this device,
+	 * and everything negotiated is forgotten. Called only after a start that succeeded.
+	 * Idempotent.
+	 */
+	void (*stop)(struct virtio_device *dev);
+	/* One queue comes or goes while the device runs. NULL: no VIRTIO_F_RING_RESET, no late
+	 * queues. */
+	int (*queue_start)(struct virtio_device *dev, unsigned index, struct err *err);
+	void (*queue_stop)(struct virtio_device *dev, unsigned index);
+	/*
+	 * The device-specific configuration, little endian. @offset + @len is within config_size.
+	 * config_write may be NULL: read-only. A change that the device makes itself is announced
+	 * by virtio_config_changed().
+	 */
+	void (*config_read)(struct virtio_device *dev, uint32_t offset, void *buf, uint32_t len);
+	void (*config_write)(struct virtio_device *dev, uint32_t offset, const void *buf,
+	                     uint32_t len);
+};
+
+/* The transport's half: any thread, no dev->lock needed, never blocks. */
+struct virtio_transport_ops {
+	/* A used-buffer interrupt for queue @index, delivered by the VMM itself. */
+	void (*queue_interrupt)(void *transport, unsigned index);
+	/* A configuration change interrupt. */
+	void (*config_interrupt)(void *transport);
+	/*
+	 * Queue settings changed that the transport acts on: the device starts or stops (@running).
+	 * ioeventfds and irqfds are attached and detached here. dev->lock is held.
+	 */
+	void (*running)(void *transport, bool running);
+};
+
+struct virtio_device {
+	/* Constant after virtio_device_init() and the transport's init. */
+	const char *name; /* for logs: "net0" */
+	uint16_t type;    /* 5.: VIRTIO_ID_NET ... */
+	const struct virtio_device_ops *ops;
+	const struct memory *mem;
+	uint64_t offered;
+	uint32_t config_size;
+	unsigned nr_queues;
+	const struct virtio_transport_ops *transport_ops;
+	void *transport;
+
+	_Atomic uint8_t status; /* written under lock, NEEDS_RESET also by queue owners */
+	_Atomic uint32_t config_generation; /* 2.5.2 */
+
+	pthread_mutex_t lock;     /* the fields below */
+	uint64_t driver_features; /* as written; negotiated once FEATURES_OK is set */
+	bool running;             /* between ops->start and ops->stop */
+	struct virtio_queue queues[VIRTIO_QUEUES_MAX];
+
+	struct log_limit limit;
+};
+
+/* --- For devices. --- */
+
+/*
+ * @offered: the device's own features; VERSION_1, RING_PACKED, EVENT_IDX, INDIRECT_DESC, RING_RESET
+ * ... are the device's to add by virtio_ring_features(). @queue_sizes: the largest size of each
+ * queue.
+ */
+void virtio_device_init(struct virtio_device *dev, const char *name, uint16_t type,
+                        const struct virtio_device_ops *ops, uint64_t offered, uint32_t config_size,
+                        const uint16_t *queue_sizes, unsigned nr_queues, const struct memory *mem);
+
+/* Stops the device if it runs. The transport is gone or does not call any more. Idempotent. */
+void virtio_device_destroy(struct virtio_device *dev);
+
+/* The features of our queues: VERSION_1, EVENT_IDX, INDIRECT_DESC, RING_RESET; @packed:
+ * RING_PACKED. */
+uint64_t virtio_ring_features(bool packed);
+
+/* What driver and device agreed on: constant while the device runs. */
+static inline bool virtio_has(const struct virtio_device *dev, unsigned bit)
+{
+	return dev->driver_features & VIRTIO_FEATURE(bit);
+}
+
+/*
+ * From ops->start or queue_start: make a running queue of queue @index. -EINVAL and the reason: the
+ * driver's settings are wrong.
+ */
+int virtio_queue_take(struct virtio_device *dev, unsigned index, struct virtq *q, struct err *err);
+
+/* Interrupt the driver for queue @index: by call_fd where there is one, else by the transport. Any
+ * thread. */
+void virtio_queue_interrupt(struct virtio_device *dev, unsigned index);
+
+/* The device-specific configuration changed: new generation, interrupt. Any thread. */
+void virtio_config_changed(struct virtio_device *dev);
+
+/*
+ * The driver broke the rules (or the datapath failed): set NEEDS_RESET, tell the driver if it runs,
+ * log a rate-limited line. The caller stops using the queue until it is started again. Any thread.
+ */
+void virtio_device_broken(struct virtio_device *dev, const char *why);
+
+static inline bool virtio_is_broken(const struct virtio_device *dev)
+{
+	return atomic_load(&dev->status) & 0x40; /* VIRTIO_CONFIG_S_NEEDS_RESET */
+}
+
+/* --- For transports: what the driver's register accesses mean. Each takes dev->lock. Any thread.
+ * --- */
+
+uint8_t virtio_status(const struct virtio_device *dev);
+void virtio_set_status(struct virtio_device *dev, uint8_t status);
+uint32_t virtio_features_window(const struct virtio_device *dev,
+                                uint32_t select); /* offered, 32 bits */
+uint32_t virtio_driver_features_window(struct virtio_device *dev, uint32_t select);
+void virtio_set_driver_features(struct virtio_device *dev, uint32_t select, uint32_t value);
+
+/* Queue settings. @index out of range: reads give 0, writes do nothing. */
+enum virtio_queue_field {
+	VIRTIO_QUEUE_SIZE,
+	VIRTIO_QUEUE_DESC_LOW,
+	VIRTIO_QUEUE_DESC_HIGH,
+	VIRTIO_QUEUE_DRIVER_LOW,
+	VIRTIO_QUEUE_DRIVER_HIGH,
+	VIRTIO_QUEUE_DEVICE_LOW,
+	VIRTIO_QUEUE_DEVICE_HIGH,
+	VIRTIO_QUEUE_ENABLE,
+	VIRTIO_QUEUE_RESET, /* VIRTIO_F_RING_RESET */
+};
+uint32_t virtio_queue_get(struct virtio_device *dev, uint32_t index, enum virtio_queue_field field);
+void virtio_queue_set(struct virtio_device *dev, uint32_t index, enum virtio_queue_field field,
+                      uint32_t value);
+uint16_t virtio_queue_size_max(const struct virtio_device *dev, uint32_t index);
+
+/* Out of config_size: reads give 0, writes do nothing. */
+void virtio_config_read(struct virtio_device *dev, uint32_t offset, void *buf, uint32_t len);
+void virtio_config_write(struct virtio_device *dev, uint32_t offset, const void *buf, uint32_t len);
+
+#endif
