@@ -108,12 +108,12 @@ static int64_t subsecond_of(int64_t ticks)
 
 static uint8_t encode(const struct rtc *r, int v)
 {
-	return (uint8_t)(r->ram[REG_B] & B_BINARY ? v : v / 10 << 4 | v % 10);
+	return (uint8_t)((r->ram[REG_B] & B_BINARY) ? v : v / 10 << 4 | v % 10);
 }
 
 static int decode(const struct rtc *r, uint8_t v)
 {
-	return r->ram[REG_B] & B_BINARY ? v : (v >> 4) * 10 + (v & 0x0f);
+	return (r->ram[REG_B] & B_BINARY) ? v : (v >> 4) * 10 + (v & 0x0f);
 }
 
 static uint8_t encode_hour(const struct rtc *r, int hour)
@@ -305,7 +305,7 @@ static int64_t next_event(const struct rtc *r, int64_t now)
 
 static void arm(struct rtc *r, int64_t now)
 {
-	int64_t next = r->ram[REG_C] & C_IRQ ? NEVER : next_event(r, now);
+	int64_t next = (r->ram[REG_C] & C_IRQ) ? NEVER : next_event(r, now);
 	uint64_t ms;
 
 	if (r->timerfd < 0 || (next == NEVER && !r->armed))

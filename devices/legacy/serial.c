@@ -109,14 +109,14 @@ static void fifo_clear(struct serial_fifo *f)
 
 static unsigned fifo_depth(const struct serial *s)
 {
-	return s->fcr & FCR_ENABLE ? SERIAL_FIFO_SIZE : 1;
+	return (s->fcr & FCR_ENABLE) ? SERIAL_FIFO_SIZE : 1;
 }
 
 static unsigned rx_trigger(const struct serial *s)
 {
 	static const uint8_t levels[] = {1, 4, 8, 14};
 
-	return s->fcr & FCR_ENABLE ? levels[s->fcr >> 6] : 1;
+	return (s->fcr & FCR_ENABLE) ? levels[s->fcr >> 6] : 1;
 }
 
 static uint8_t line_status(const struct serial *s)
@@ -250,7 +250,7 @@ static uint8_t read_iir(struct serial *s)
 
 	if (id == IIR_THRE)
 		s->thre_event = false;
-	return s->fcr & FCR_ENABLE ? id | IIR_FIFO : id;
+	return (s->fcr & FCR_ENABLE) ? id | IIR_FIFO : id;
 }
 
 static void write_ier(struct serial *s, uint8_t value)
@@ -271,7 +271,7 @@ static void write_fcr(struct serial *s, uint8_t value)
 		fifo_clear(&s->tx);
 		s->thre_event = true;
 	}
-	s->fcr = value & FCR_ENABLE ? value & FCR_KEPT : 0;
+	s->fcr = (value & FCR_ENABLE) ? value & FCR_KEPT : 0;
 	rx_resume(s);
 }
 

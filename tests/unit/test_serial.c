@@ -784,9 +784,9 @@ static void test_reset(void **state)
 	out(f, FCR, 0xc1);
 	out(f, MCR, OPEN);
 	out(f, IER, 0x0f);
+	fill_output(f);
 	for (unsigned i = 0; i < 17; i++)
 		host_sends_break(f); /* one too many: an overrun */
-	fill_output(f);
 	out(f, LCR, 0x80);
 	out(f, DATA, 0x0c);
 	out(f, SCR, 0x77);
