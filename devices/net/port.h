@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * port: the wire that a NIC is plugged into, on the host's side.
+ *
+ * Whatever it is, a running port is one file descriptor for each queue pair, on which one read() is
+ * one Ethernet frame that comes in and one write() is one frame that goes out; both non-blocking,
+ *both pollable. That is what a tap is by nature. What is not (user-mode network, stream sockets)
+ *has a thread of its own behind a socket pair of datagrams, which ends when the port is closed.
+ *
+ *	tap	a tap interface: existing, made by us, or handed over as an open fd; multi-queue
+ *	user	libslirp: NAT, DHCP, DNS, IPv6, forwarded ports; no privileges
+ *	socket	a Unix socket: datagrams are frames; on a stream each frame has its length (32 bits,
+ *big endian) in front, as other monitors have it none	everything is dropped and counted
+ *
+ * With vnet_hdr each frame begins with a struct virtio_net_hdr_v1 (12 bytes), through which
+ *checksums and segmentation are left to the other side (tap's IFF_VNET_HDR); without it frames are
+ *complete.
+ */
+#ifndef TRIVM_DEVICES_NET_PORT_H
+#define TRIVM_DEVICES_NET_PORT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "vmm/err.h"
+
+#define PORT_QUEUES_MAX 32
+#define PORT_VNET_HDR   12 /* bytes: struct virtio_net_hdr_v1 */
+
+struct port;
+
+struct port_ops {
+	/*
+	 * The driver is ready for these segmentation and checksum kinds: a mask of 1 <<
+	 * VIRTIO_NET_F_GUEST_* bits, a subset of port->guest_offloads. NULL where there are none. 0
+	 * or a negative errno.
+	 */
+	int (*set_offloads)(struct port *port, uint64_t guest_offloads);
+	/* Use the first @n of the queues (tap: attach and detach). NULL: one queue only. */
+	int (*set_queues)(struct port *port, unsigned n);
+	/* A line for people: "tap0", "user network 10.0.2.0/24". */
+	void (*describe)(const struct port *port, char *buf, size_t len);
+	/* Threads joined, descriptors closed, memory freed, @port too. */
+	void (*close)(struct port *port);
+};
+
+/* Embedded in the implementer; constant after the open call. */
+struct port {
+	const struct port_ops *ops;
+	const char *kind;         /* "tap" ... */
+	unsigned queues;          /* fds that there are */
+	int fds[PORT_QUEUES_MAX]; /* the port's own; -1 with "none": write nowhere, nothing comes */
+	bool vnet_hdr;
+	uint64_t host_offloads;  /* VIRTIO_NET_F_CSUM, HOST_*: what may be written to it */
+	uint64_t guest_offloads; /* VIRTIO_NET_F_GUEST_*: what it may hand us if asked */
+};
+
+/* --- Opening. Main thread. On an error nothing is left and @err says cause and remedy. --- */
+
+struct port_tap_config {
+	const char *name; /* NULL: make one, the kernel names it */
+	const char
+		*bridge; /* NULL: none; else the interface is put on it (only one that we make) */
+	int fd;          /* -1, or an open tap handed over; name and bridge are NULL then */
+	unsigned queues;
+	bool vnet_hdr; /* ask for offloads */
+};
+int port_tap_open(struct port **port, const struct port_tap_config *config, struct err *err);
+
+#define PORT_FORWARDS_MAX 32
+
+/* hostfwd=tcp:127.0.0.1:2222-10.0.2.15:22 */
+struct port_forward {
+	bool udp;
+	char host_addr[46], guest_addr[46]; /* text; "" : any, the guest's first */
+	uint16_t host_port, guest_port;
+};
+
+struct port_user_config {
+	unsigned nr_forwards;
+	struct port_forward forwards[PORT_FORWARDS_MAX];
+	bool restricted; /* the guest reaches nobody but the forwards' peers */
+};
+int port_user_open(struct port **port, const struct port_user_config *config, struct err *err);
+
+struct port_socket_config {
+	const char *path;
+	bool server;   /* wait for the peer; it may come and go */
+	bool datagram; /* SOCK_DGRAM, with @local as our own address */
+	const char *local;
+};
+int port_socket_open(struct port **port, const struct port_socket_config *config, struct err *err);
+
+int port_none_open(struct port **port, unsigned queues, struct err *err);
+
+void port_close(struct port *port); /* NULL: nothing */
+
+/* "tcp:HOSTADDR:PORT-GUESTADDR:PORT", addresses may be empty. -EINVAL with what was expected. */
+int port_parse_forward(const char *text, struct port_forward *forward, struct err *err);
+
+/* --- pcap=FILE: a capture of what passes (libpcap's classic format, nanoseconds, Ethernet). --- */
+
+struct pcap_writer;
+int pcap_open(struct pcap_writer **pcap, const char *path, struct err *err);
+/* One frame without its vnet header, gathered from @iov; @len its bytes in all. Any thread; a line
+ * is whole. */
+struct iovec;
+void pcap_frame(struct pcap_writer *pcap, const struct iovec *iov, unsigned n, size_t skip,
+                size_t len);
+void pcap_close(struct pcap_writer *pcap); /* NULL: nothing */
+
+#endif
