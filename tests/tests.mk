@@ -21,6 +21,9 @@ $(UNIT_BUILD)/test_%: tests/unit/test_%.c $(UNIT_BUILD)/libtrivm.a $(UNIT_BUILD)
 
 unit-bins: $(UNIT_BINS)
 
+include tests/kvm/kvm.mk
+include tests/bench/bench.mk
+
 test:
 	@tools/deps build run test
 	@$(MAKE) --no-print-directory all guest

@@ -20,7 +20,7 @@
 #define LSR_BI 0x10
 #define VECTOR 0x44
 
-static uint8_t ring[4096];
+static uint8_t ring[65536]; /* more than any test types ahead */
 static volatile unsigned put, got, breaks;
 
 static void on_serial(struct trap *t)

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# shellcheck shell=bash disable=SC2154,SC2016
+# Each image format and boot protocol, with what is handed over.
+
+head -c 100000 /dev/zero | tr '\0' z >"$tmp/initrd"
+
+guest "boot: ELF64 by PVH" 7 hello.elf 'hello from pvh' -p status=7
+guest "boot: ELF32 by PVH" 7 hello32.elf 'hello from pvh' -p status=7
+guest "boot: ELF64 without a note, by the 64-bit protocol" 7 hello-linux64.elf 'hello from linux64' -p status=7
+guest "boot: --boot linux64" 7 hello.elf 'hello from linux64' --boot linux64 -p status=7
+guest "boot: bzImage" 7 hello.bzimage 'hello from linux64' --no-kvm-check -p status=7
+guest "boot: command line" 0 hello.elf '^cmdline: a "b c"  d=\$x' -p 'a "b c"  d=$x'
+guest "boot: initrd by PVH" 0 hello.elf 'initrd [0-9a-f]+ \+ 100000' -i "$tmp/initrd" -p initrd=z
+guest "boot: initrd with a bzImage" 0 hello.bzimage 'initrd [0-9a-f]+ \+ 100000' --no-kvm-check \
+	-i "$tmp/initrd" -p initrd=z
+guest "boot: long command line" 0 hello.elf 'cmdline of 60009 bytes' -p "status=0 $(printf '%060000d' 0)"
+
+for m in 128M 5G 64G; do
+	guest "boot: -m $m" 0 memory.elf '0 failed' -m $m -p "ram=$(numfmt --from=iec --to-unit=1048576 $m)"
+done
+guest "boot: --prealloc" 0 memory.elf '0 failed' --prealloc -m 128M -p ram=128
+
+# A Debian kernel, where KVM can only emulate: refused at once with the explanation.
+run_limited "$trivm" run -k "$guests/hello.bzimage" -p status=7
+if grep -q 'cannot run an ordinary kernel' "$tmp/err"; then
+	judge "boot: ordinary kernels are refused where KVM cannot run them" "2 120" 'lab'
+else
+	judge "boot: bzImage without --no-kvm-check" 7
+fi
+
+run_limited "$trivm" run -k "$guests/hello.elf" --dump-fdt "$tmp/fdt"
+if [ "$(head -c 4 "$tmp/fdt" 2>/dev/null | od -An -tx1 | tr -d ' ')" = d00dfeed ]; then
+	judge "boot: --dump-fdt" 0
+else
+	fail "boot: --dump-fdt" "no device tree in the file"
+fi

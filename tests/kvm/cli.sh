@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# shellcheck shell=bash disable=SC2154
+# The command line: help, and one clear line with status 2 for everything that cannot be used. Most of it is
+# refused before /dev/kvm is opened, so these run without one.
+
+ok=$guests/hello.elf
+
+run_limited "$trivm" help
+judge "cli: help" 0 'Usage|usage'
+run_limited "$trivm" run --help
+judge "cli: run --help names the options" 0 '-k, --kernel' '-m, --memory' '-c, --cpus'
+run_limited "$trivm" --version
+judge "cli: --version" 0 '^trivm [0-9]'
+run_limited "$trivm" doctor
+judge "cli: doctor" "0 1" '/dev/kvm'
+refused "cli: unknown command" 'frobnicate' "$trivm" frobnicate
+
+# Kernels
+printf '' >"$tmp/empty"
+printf 'Dear guest,\nplease boot.\n' >"$tmp/letter"
+head -c 40 "$ok" >"$tmp/short-header.elf"
+head -c 3000 "$ok" >"$tmp/half.elf"
+head -c 600 "$guests/hello.bzimage" >"$tmp/short-header.bzimage"
+head -c 20000 "$guests/hello.bzimage" >"$tmp/half.bzimage"
+patched() { # FROM TO OFFSET BYTES-IN-OCTAL-ESCAPES
+	cp "$1" "$2"
+	# shellcheck disable=SC2059
+	printf "$4" | dd of="$2" bs=1 seek="$3" conv=notrunc status=none
+}
+patched "$ok" "$tmp/arm.elf" 18 '\267\000'
+patched "$ok" "$tmp/huge-segment.elf" $((64 + 40)) '\000\000\000\000\100\000\000\000'
+patched "$ok" "$tmp/wrapping-segment.elf" $((64 + 24)) '\000\360\377\377\377\377\377\377'
+patched "$ok" "$tmp/wild-offset.elf" $((64 + 8)) '\000\000\000\000\000\000\000\177'
+patched "$ok" "$tmp/many-headers.elf" 56 '\377\377'
+patched "$guests/hello.bzimage" "$tmp/no64.bzimage" $((0x236)) '\000\000'
+patched "$guests/hello.bzimage" "$tmp/old.bzimage" $((0x206)) '\004\002'
+patched "$guests/hello.bzimage" "$tmp/huge.bzimage" $((0x260)) '\000\000\000\360'
+
+refused "cli: kernel that does not exist" 'none.*(not|No such)' "$trivm" run -k "$tmp/none"
+refused "cli: kernel that is a directory" "$tmp" "$trivm" run -k "$tmp"
+refused "cli: empty kernel" 'empty' "$trivm" run -k "$tmp/empty"
+refused "cli: text as kernel" 'letter' "$trivm" run -k "$tmp/letter"
+for f in short-header.elf half.elf short-header.bzimage half.bzimage; do
+	refused "cli: truncated kernel $f" "$f.*(truncated|short|ends)" "$trivm" run -k "$tmp/$f"
+done
+refused "cli: kernel for another processor" 'arm.elf.*(x86|processor|machine)' "$trivm" run -k "$tmp/arm.elf"
+refused "cli: bzImage without a 64-bit entry" 'no64.*(64|32)' "$trivm" run -k "$tmp/no64.bzimage"
+refused "cli: bzImage of an old boot protocol" 'old.bzimage' "$trivm" run -k "$tmp/old.bzimage"
+for f in huge-segment.elf wrapping-segment.elf wild-offset.elf many-headers.elf huge.bzimage; do
+	refused "cli: broken kernel $f" "$f" "$trivm" run --no-kvm-check -k "$tmp/$f"
+done
+refused "cli: --boot pvh without a PVH note" 'pvh|PVH' "$trivm" run --boot pvh -k "$guests/hello-linux64.elf"
+refused "cli: --boot pvh with a bzImage" 'pvh|PVH' "$trivm" run --boot pvh -k "$guests/hello.bzimage"
+
+# Initrd and command line
+truncate -s 1G "$tmp/big-initrd"
+refused "cli: initrd larger than memory" 'big-initrd|initrd' "$trivm" run -k "$ok" -m 128M -i "$tmp/big-initrd"
+refused "cli: initrd that does not exist" 'none' "$trivm" run -k "$ok" -i "$tmp/none"
+refused "cli: initrd without a kernel" '-i' "$trivm" run -i "$tmp/letter"
+long=$(printf '%070000d' 0)
+refused "cli: command line of 70000 bytes" '-p|command line' "$trivm" run -k "$ok" -p "$long"
+refused "cli: command line longer than the bzImage takes" '-p|command line' \
+	"$trivm" run --no-kvm-check -k "$guests/hello.bzimage" -p "${long:0:3000}"
+
+# Numbers
+for m in 0 1T -1 junk 12Q '' 1 99999999999999999999; do
+	refused "cli: -m '$m'" '-m|memory' "$trivm" run -k "$ok" -m "$m"
+done
+for c in 0 5000 -1 two '' 1.5 99999999999999999999; do
+	refused "cli: -c '$c'" '-c|cpus' "$trivm" run -k "$ok" -c "$c"
+done
+
+# Options
+refused "cli: unknown long option" 'frobnicate' "$trivm" run -k "$ok" --frobnicate
+refused "cli: unknown short option" '-z' "$trivm" run -k "$ok" -z
+refused "cli: a word that is no option" 'word' "$trivm" run -k "$ok" word
+refused "cli: option without its value" '-k' "$trivm" run -k
+refused "cli: --boot with a wrong word" '--boot.*junk' "$trivm" run -k "$ok" --boot junk
+refused "cli: --irqchip with a wrong word" '--irqchip.*junk' "$trivm" run -k "$ok" --irqchip junk
+refused "cli: switch with a value" '--test-device' "$trivm" run -k "$ok" --test-device=yes
+refused "cli: --exec with another guest" '--exec' "$trivm" run -k "$ok" --exec true
+refused "cli: default guest that is not there" 'vmlinuz' env TRIVM_GUEST="$tmp/none" "$trivm" run
+
+# KVM
+refused "cli: no /dev/kvm" 'none' "$trivm" run -k "$ok" --kvm "$tmp/none"
+refused "cli: a file that is not KVM" 'letter' "$trivm" run -k "$ok" --kvm "$tmp/letter"
+if [ "$(id -u)" -ne 0 ]; then
+	: >"$tmp/locked" && chmod 000 "$tmp/locked"
+	refused "cli: /dev/kvm not readable" 'locked.*(permission|Permission|opened)' \
+		"$trivm" run -k "$ok" --kvm "$tmp/locked"
+elif setpriv --reuid 65534 --regid 65534 --clear-groups "$trivm" --version >/dev/null 2>&1; then
+	: >"$tmp/locked" && chmod 000 "$tmp/locked"
+	cp "$ok" "$tmp/hello.elf"
+	chmod 755 "$tmp"
+	refused "cli: /dev/kvm not readable" 'locked.*(permission|Permission|opened)' \
+		setpriv --reuid 65534 --regid 65534 --clear-groups "$trivm" run -k "$tmp/hello.elf" --kvm "$tmp/locked"
+else
+	skip "cli: /dev/kvm not readable" "root here, and an ordinary user could not run $trivm"
+fi

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# shellcheck shell=bash disable=SC2154
+# On a terminal: keys, and that it is as before afterwards, whatever the way out (each `status` checks it).
+
+echo_guest=(-k "$guests/serial-echo.elf")
+button=(-k "$guests/powerbutton.elf" -p)
+
+terminal "terminal: typing, then power off" expect ready raw send 'hello\r' expect 'echo: hello' \
+	send 'quit\r' status 0 -- "${echo_guest[@]}"
+terminal "terminal: Ctrl-A x quits" expect ready send '\x01x' status 123 -- "${echo_guest[@]}"
+terminal "terminal: Ctrl-A x quits a guest that spins" expect spinning send '\x01x' status 123 -- \
+	-k "$guests/end.elf" -p how=spin
+terminal "terminal: Ctrl-A h lists the keys" expect ready send '\x01h' expect 'Ctrl-A x' send 'x\r' \
+	expect 'echo: x' send 'quit\r' status 0 -- "${echo_guest[@]}"
+terminal "terminal: Ctrl-A b sends a break" expect ready send '\x01b' pause 200 send 'break?\r' \
+	expect 'breaks: 1' send 'quit\r' status 0 -- "${echo_guest[@]}"
+terminal "terminal: Ctrl-A Ctrl-A types one Ctrl-A" expect ready send 'a\x01\x01b\r' expect 'echo: a\x01b' \
+	send 'quit\r' status 0 -- "${echo_guest[@]}"
+terminal "terminal: Ctrl-C goes to the guest" expect ready raw send 'a\x03b\r' expect 'echo: a\x03b' \
+	send 'quit\r' status 0 -- "${echo_guest[@]}"
+terminal "terminal: restored after SIGTERM" expect waiting raw signal TERM status 0 -- "${button[@]}" mode=irq
+terminal "terminal: restored after two SIGTERM" expect waiting raw signal TERM expect 'power button' \
+	signal TERM status 143 -- "${button[@]}" mode=ignore
+terminal "terminal: restored after a reset" expect ending status 121 -- -k "$guests/end.elf" -p how=reset
+terminal "terminal: restored after a triple fault" expect 'triple fault' status 122 -- \
+	-k "$guests/end.elf" -p how=triple
+terminal "terminal: restored after a panic" expect panic status 122 -- -k "$guests/end.elf" -p how=panic
+terminal "terminal: untouched by bad usage" expect 'trivm: ' status 2 -- "${echo_guest[@]}" -m 0
+terminal "terminal: untouched by a kernel that is refused" expect 'trivm: ' status 2 -- -k /dev/null
+terminal "terminal: its end is a SIGHUP, the power button" expect waiting raw hangup status 0 -- "${button[@]}" mode=irq
