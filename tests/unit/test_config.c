@@ -402,6 +402,32 @@ static void every_option_is_consistent(void **state)
 	free(help);
 }
 
+/* docs/trivm.1 has them all, too. tests/unit/run starts us in the project's own folder. */
+static void every_option_is_in_the_manual(void **state)
+{
+	char *words = printed(config_print_words), *line, *rest = words;
+	static char page[100000];
+	FILE *in = fopen("docs/trivm.1", "re");
+	char want[64];
+
+	(void)state;
+	assert_non_null(in);
+	page[fread(page, 1, sizeof(page) - 1, in)] = '\0';
+	assert_true(feof(in));
+	fclose(in);
+	while ((line = strsep(&rest, "\n")) && *line) {
+		*strchrnul(line, ' ') = '\0';
+		/* As mdoc has them: ".It Fl k , Fl -kernel Ar file". */
+		snprintf(want, sizeof(want), "Fl %s", line + 1);
+		for (const char *at = page; (at = strstr(at, want)); at++)
+			if (strchr(" \n", at[strlen(want)]))
+				goto found;
+		fail_msg("docs/trivm.1 lacks %s", line);
+	found:;
+	}
+	free(words);
+}
+
 static void help_fits_a_terminal(void **state)
 {
 	char *help = printed(config_print_help), *line, *rest = help;
@@ -432,6 +458,7 @@ int main(void)
 		cmocka_unit_test(endless_values),
 		cmocka_unit_test(sizes),
 		cmocka_unit_test(every_option_is_consistent),
+		cmocka_unit_test(every_option_is_in_the_manual),
 		cmocka_unit_test(help_fits_a_terminal),
 	};
 
