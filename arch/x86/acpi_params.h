@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * acpi_params: the block at LAYOUT_ACPI_PARAMS through which the DSDT, which is compiled once, learns
- * what this machine has. Byte offsets; acpi.c writes it and dsdt.asl reads it (so: only macros here).
+ * acpi_params: the block at LAYOUT_ACPI_PARAMS through which the DSDT, which is compiled once,
+ * learns what this machine has. Byte offsets; acpi.c writes it and dsdt.asl reads it (so: only
+ * macros here).
  */
 #ifndef TRIVM_ARCH_X86_ACPI_PARAMS_H
 #define TRIVM_ARCH_X86_ACPI_PARAMS_H
