@@ -153,7 +153,8 @@ static int load_kernel(const struct boot_image *img, const struct platform *p,
 	if (kernel_end(img) > p->ram_low)
 		return err_set(err, -ENOMEM,
 		               "kernel '%s': does not fit into %llu MiB: use -m %lluM or more",
-		               img->path, mib_up(p->ram_low + p->ram_high), mib_up(kernel_end(img)));
+		               img->path, mib_up(p->ram_low + p->ram_high),
+		               mib_up(kernel_end(img)));
 	for (unsigned i = 0; i < img->nr_segments; i++) {
 		const struct boot_segment *seg = &img->segments[i];
 		uint8_t *to = memory_at(mem, gpa(seg->paddr), seg->memsz);
@@ -238,12 +239,12 @@ static int initrd_place(const struct boot_image *img, const struct boot_request 
 		return err_set(
 			err, -EFBIG,
 			"initrd '%s': has %llu MiB, the kernel '%s' can take %llu MiB at most",
-			name, mib_up(total), img->path, mib_down(limit > floor ? limit - floor : 0));
+			name, mib_up(total), img->path,
+			mib_down(limit > floor ? limit - floor : 0));
 	return err_set(err, -ENOMEM,
 	               "initrd '%s': has %llu MiB, above the kernel there are %llu MiB: use -m "
 	               "%lluM or more",
-	               name, mib_up(total), mib_down(room),
-	               mib_up(floor + align_up(total, PAGE)));
+	               name, mib_up(total), mib_down(room), mib_up(floor + align_up(total, PAGE)));
 }
 
 static int initrd_copy(const struct boot_request *req, const struct initrd_files *f, uint8_t *to,
