@@ -222,11 +222,17 @@ static void print_cell(struct quartiles q)
 
 static void print_table(unsigned rounds)
 {
+	double load = 0;
+
+	if (getloadavg(&load, 1) != 1)
+		load = -1;
 	printf("One byte to the serial port, then a reset; %u MiB, 1 vCPU, %u interleaved rounds.\n"
+	       "Load average %.1f on %ld CPUs (more than the CPUs: others were at work, times are "
+	       "too long).\n"
 	       "Median (quartiles). Times in ms from just before exec, memory in MiB.\n\n"
 	       "%-21s  %-23s %-23s %-23s %8s %8s %8s\n",
-	       memory_mib, rounds, "", "  first byte", "  whole run", "  CPU time", "max RSS",
-	       "beyond", "system");
+	       memory_mib, rounds, load, sysconf(_SC_NPROCESSORS_ONLN), "", "  first byte",
+	       "  whole run", "  CPU time", "max RSS", "beyond", "system");
 	printf("%-21s  %-23s %-23s %-23s %8s %8s %8s\n", "", "", "", "", "", "guest", "calls");
 	for (unsigned i = 0; i < CANDIDATES; i++) {
 		const struct candidate *c = &candidates[i];

@@ -54,12 +54,12 @@ refused "cli: --boot pvh with a bzImage" 'pvh|PVH' "$trivm" run --boot pvh -k "$
 
 # Initrd and command line
 truncate -s 1G "$tmp/big-initrd"
-refused "cli: initrd larger than memory" 'big-initrd|initrd' "$trivm" run -k "$ok" -m 128M -i "$tmp/big-initrd"
-refused "cli: initrd that does not exist" 'none' "$trivm" run -k "$ok" -i "$tmp/none"
+refused_with_kvm "cli: initrd larger than memory" 'big-initrd|initrd' "$trivm" run -k "$ok" -m 128M -i "$tmp/big-initrd"
+refused_with_kvm "cli: initrd that does not exist" 'none' "$trivm" run -k "$ok" -i "$tmp/none"
 refused "cli: initrd without a kernel" '-i' "$trivm" run -i "$tmp/letter"
 long=$(printf '%070000d' 0)
-refused "cli: command line of 70000 bytes" '-p|command line' "$trivm" run -k "$ok" -p "$long"
-refused "cli: command line longer than the bzImage takes" '-p|command line' \
+refused_with_kvm "cli: command line of 70000 bytes" '-p|command line' "$trivm" run -k "$ok" -p "$long"
+refused_with_kvm "cli: command line longer than the bzImage takes" '-p|command line' \
 	"$trivm" run --no-kvm-check -k "$guests/hello.bzimage" -p "${long:0:3000}"
 
 # Numbers

@@ -33,6 +33,8 @@ for ((seed = 1; seed <= rounds; seed++)); do
 	chips=(kernel split) chip=${chips[seed % 2]}
 	seconds=$((ops / 500)) hostile "hostile: seed $seed, $ops accesses, $chip" --irqchip "$chip" \
 		-k "$guests/hostile.elf" -p "seed=$seed ops=$ops"
+	seconds=$((ops / 250)) hostile "hostile: seed $seed, $ops accesses by each of 3 processors, $chip" \
+		--irqchip "$chip" -c 3 -k "$guests/hostile.elf" -p "seed=$seed ops=$ops"
 	hostile "hostile: seed $seed, also what ends the VM" --irqchip "$chip" \
 		-k "$guests/hostile.elf" -p "seed=$seed ops=$ops wild=1"
 done

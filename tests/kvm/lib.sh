@@ -2,7 +2,7 @@
 # shellcheck shell=bash disable=SC2154,SC2034
 # What tests/kvm/run and its parts share: running trivm on a guest, judging what came of it, counting.
 #
-# Settings: trivm, guests, pty (paths), tmp (a directory). Results: passed, failed, skipped.
+# Settings: trivm, guests, pty (paths), tmp (a directory), no_kvm (why there is none, or empty). Results: passed, failed, skipped.
 
 passed=0 failed=0 skipped=0
 limit=${KVM_TEST_TIMEOUT:-30} # seconds a test may take; slow hosts may want more
@@ -142,6 +142,15 @@ refused() { # NAME REGEX COMMAND...
 		fail "$name" "it printed something on stdout"
 	elif found_all "$name" "$regex"; then
 		pass "$name"
+	fi
+}
+
+# The same for what is only seen once /dev/kvm is open.
+refused_with_kvm() {
+	if [ -n "$no_kvm" ]; then
+		skip "$1" "$no_kvm"
+	else
+		refused "$@"
 	fi
 }
 

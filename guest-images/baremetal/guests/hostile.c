@@ -1,23 +1,21 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Random accesses to everything that the VMM answers, from "seed=", "ops=" of them. What the guest
- * does to itself does not matter; trivm must end by itself with one of its documented statuses, or
- * go on.
+ * Random accesses to everything that the VMM answers, from "seed=", "ops=" of them on each
+ * processor. What the guest does to itself does not matter; trivm must end by itself with one of
+ * its documented statuses, or go on.
  *
  * Registers that end the VM at once are left out, as nothing would follow them; "wild=1" uses those
  * as well.
  */
 #include "bm.h"
 
-static uint64_t state;
-
 /* xorshift64* (Vigna 2016) */
-static uint32_t rnd(void)
+static uint32_t rnd(uint64_t *state)
 {
-	state ^= state >> 12;
-	state ^= state << 25;
-	state ^= state >> 27;
-	return (uint32_t)(state * 0x2545f4914f6cdd1dul >> 32);
+	*state ^= *state >> 12;
+	*state ^= *state << 25;
+	*state ^= *state >> 27;
+	return (uint32_t)(*state * 0x2545f4914f6cdd1dul >> 32);
 }
 
 static const struct {
@@ -52,12 +50,12 @@ static bool deadly(uint16_t port, unsigned size)
 	return false;
 }
 
-static void port_op(uint32_t r)
+static void port_op(uint64_t *state, uint32_t r)
 {
 	unsigned which = r % ARRAY_SIZE(ports), size = 1u << (r >> 8 & 3), n = r >> 10 & 15;
-	uint16_t port = (uint16_t)(ports[which].base + (rnd() & ports[which].mask));
-	uint32_t v = r >> 14 & 1 ? rnd() : rnd() & 0xff;
-	static uint32_t buf[16];
+	uint16_t port = (uint16_t)(ports[which].base + (rnd(state) & ports[which].mask));
+	uint32_t v = r >> 14 & 1 ? rnd(state) : rnd(state) & 0xff;
+	uint32_t buf[16];
 
 	if (size == 8)
 		size = 1;
@@ -87,7 +85,7 @@ static void port_op(uint32_t r)
 			    : outl(port, v);
 		break;
 	default:
-		pci_write((uint8_t)(rnd() & 0x1f), rnd() & 0xff, 4, v);
+		pci_write((uint8_t)(rnd(state) & 0x1f), rnd(state) & 0xff, 4, v);
 	}
 }
 
@@ -100,11 +98,11 @@ static uint32_t tamed(uint64_t addr, uint32_t v)
 	return !wild && addr >> 12 == LAYOUT_IOAPIC >> 12 ? v | IOAPIC_MASKED : v;
 }
 
-static void memory_op(uint32_t r)
+static void memory_op(uint64_t *state, uint32_t r)
 {
 	unsigned which = r % ARRAY_SIZE(memory);
-	uint64_t addr = memory[which].base + (rnd() & memory[which].mask);
-	uint32_t v = tamed(addr, rnd());
+	uint64_t addr = memory[which].base + (rnd(state) & memory[which].mask);
+	uint32_t v = tamed(addr, rnd(state));
 
 	if (!wild && addr >> 12 == LAYOUT_IOAPIC >> 12)
 		addr &= ~3ul;
@@ -135,22 +133,30 @@ static void memory_op(uint32_t r)
 	}
 }
 
-int guest_main(void)
+static void attack(unsigned cpu)
 {
-	uint64_t ops = arg_num("ops", 2000);
+	uint64_t state = (arg_num("seed", 1) + cpu * 1000) * 0x9e3779b97f4a7c15ul + 1;
 
-	state = arg_num("seed", 1) * 0x9e3779b97f4a7c15ul + 1;
-	wild = arg_num("wild", 0);
-	apic_init();
-	print("start\n");
-	for (uint64_t i = 0; i < ops; i++) {
-		uint32_t r = rnd();
+	for (uint64_t i = arg_num("ops", 2000); i; i--) {
+		uint32_t r = rnd(&state);
 
 		if (r >> 31)
-			port_op(r);
+			port_op(&state, r);
 		else
-			memory_op(r);
+			memory_op(&state, r);
 	}
+}
+
+int guest_main(void)
+{
+	unsigned others;
+
+	wild = arg_num("wild", 0);
+	print("start\n");
+	others = smp_start(attack);
+	attack(0);
+	while (ap_done < others)
+		cpu_relax();
 	outb(LAYOUT_COM1 + 3, 3);
 	outb(LAYOUT_COM1 + 4, 3);
 	outb(LAYOUT_COM1 + 1, 0);
