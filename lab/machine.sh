@@ -23,7 +23,7 @@ lab_machine() {
 		-kernel "$1/vmlinuz" -initrd "$1/initrd.img"
 		-drive "file=$1/root.img,if=none,id=root,format=raw,snapshot=on"
 		-device "virtio-blk-pci,drive=root,addr=3"
-		-drive "file=$2/disk,if=none,id=work,format=raw,read-only=on"
+		-drive "file=$2/disk,if=none,id=work,format=raw"
 		-device "virtio-blk-pci,drive=work,addr=4"
 		-device "isa-serial,chardev=console,index=0"
 		# Plain files: a port that writes to one never has to wait, so nothing is lost however slow
