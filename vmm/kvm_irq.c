@@ -71,24 +71,15 @@ static void add_kernel_lines(struct kvm_irq_routing *table)
 	}
 }
 
-/* Give KVM the table as it should be now. irq->lock is held. */
-static int commit(struct kvm_irq *irq)
+/* KVM's table as it should be now. irq->lock is held. */
+static void fill_table(const struct kvm_irq *irq, struct kvm_irq_routing *table)
 {
-	const size_t max = KVM_IRQ_GSIS + 16 + 24;
-	struct kvm_irq_routing *table;
-	int rc;
-
-	irq->stale = true;
-	table = calloc(1, sizeof(*table) + max * sizeof(table->entries[0]));
-	if (!table)
-		return -ENOMEM;
 	if (irq->kind == IRQCHIP_KERNEL)
 		add_kernel_lines(table);
 	for (uint32_t gsi = 0; gsi < KVM_IRQ_GSIS; gsi++) {
-		struct kvm_route *r = &irq->routes[gsi];
+		const struct kvm_route *r = &irq->routes[gsi];
 
-		r->installed = wanted(r);
-		if (!r->installed)
+		if (!wanted(r))
 			continue;
 		table->entries[table->nr++] = (struct kvm_irq_routing_entry){
 			.gsi = gsi,
@@ -98,12 +89,29 @@ static int commit(struct kvm_irq *irq)
 		                  .data = r->msg.data},
 		};
 	}
+}
+
+/* Give it to KVM. On an error KVM keeps the old one. irq->lock is held. */
+static int commit(struct kvm_irq *irq)
+{
+	static struct log_limit limit;
+	const size_t max = KVM_IRQ_GSIS + 16 + 24;
+	struct kvm_irq_routing *table;
+	int rc;
+
+	table = calloc(1, sizeof(*table) + max * sizeof(table->entries[0]));
+	if (!table)
+		return -ENOMEM;
+	fill_table(irq, table);
 	rc = kvm_ioctl(irq->kvm->vm_fd, KVM_SET_GSI_ROUTING, table);
 	free(table);
-	irq->stale = rc < 0;
-	if (rc < 0)
-		log_error("KVM_SET_GSI_ROUTING: %s", strerror(-rc));
-	return rc;
+	if (rc < 0) {
+		log_limited(&limit, LOG_ERROR, "KVM_SET_GSI_ROUTING: %s", strerror(-rc));
+		return rc;
+	}
+	for (uint32_t gsi = 0; gsi < KVM_IRQ_GSIS; gsi++)
+		irq->routes[gsi].installed = wanted(&irq->routes[gsi]);
+	return 0;
 }
 
 static void set_line(struct irq_controller *ctl, uint32_t gsi, bool asserted)
@@ -163,24 +171,33 @@ static void route_free(struct irq_controller *ctl, uint32_t gsi)
 	pthread_mutex_unlock(&irq->lock);
 }
 
+/*
+ * One guest-written message must not keep the others from being routed: what KVM would refuse (an
+ * upper half whose low byte is not 0) is refused here, and a route that KVM did refuse is taken
+ * back.
+ */
 static int route_set(struct irq_controller *ctl, uint32_t gsi, const struct msi_message *msg)
 {
 	struct kvm_irq *irq = irq_of(ctl);
 	struct kvm_route *r = &irq->routes[gsi];
-	struct msi_message old;
+	struct kvm_route old;
 	int rc = 0;
 
 	/* KVM's own I/O APIC routes its pins itself. */
 	if (irq->kind == IRQCHIP_KERNEL && gsi < irq->pins)
 		return -EINVAL;
+	if (msg && (msg->addr >> 32 & 0xff))
+		return -EINVAL;
 	pthread_mutex_lock(&irq->lock);
-	old = r->msg;
+	old = *r;
 	r->valid = msg != NULL;
 	if (msg)
 		r->msg = *msg;
-	if (irq->stale || wanted(r) != r->installed ||
-	    (r->installed && (old.addr != r->msg.addr || old.data != r->msg.data)))
+	if (wanted(r) != r->installed ||
+	    (r->installed && (old.msg.addr != r->msg.addr || old.msg.data != r->msg.data)))
 		rc = commit(irq);
+	if (rc < 0)
+		*r = old;
 	pthread_mutex_unlock(&irq->lock);
 	return rc;
 }

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * datapath: who moves packets between a NIC's virtqueues and the wire.
+ *
+ * The virtio-net device (net.h) stays in the VMM whatever happens to its packets; the datapath is
+ *an object that can be replaced. Its interface is the vocabulary of the vhost protocol, since that
+ *is what the other implementers speak natively:
+ *
+ *	features offered -> memory table -> per ring { size, addresses, base, kick fd, call fd }
+ *	-> packets -> per ring { base }
+ *
+ * Implementers: "vmm" (dp_vmm.c) moves packets on threads of this process, through a port.
+ *
+ *   NEW	 features() may be asked
+ *   SET UP	 setup() fixed features, memory and whom to tell; no ring runs
+ *   RUNNING	 some rings run: ring_start() / ring_stop() each; everything else stays allowed
+ *   back to NEW by teardown(), when all rings are stopped
+ *
+ * Rings are numbered as virtio-net numbers its queues (5.1.2): 2i receives, 2i + 1 transmits.
+ *
+ * Calls come from one thread at a time (the NIC's lock is held). They may wait for the datapath's
+ *own threads; these never wait for the caller.
+ */
+#ifndef TRIVM_DEVICES_NET_DATAPATH_H
+#define TRIVM_DEVICES_NET_DATAPATH_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "devices/virtio/queue.h"
+#include "vmm/err.h"
+#include "vmm/memory.h"
+
+struct datapath;
+
+/* One ring, lent to the datapath while it runs. The eventfds are the transport's. */
+struct datapath_ring {
+	struct virtq_config config;
+	virtq_base_t base;
+	int kick_fd;
+	int call_fd; /* -1: call host->interrupt() instead */
+};
+
+/* What the datapath tells the NIC. Any thread, never blocks. */
+struct datapath_host {
+	void (*interrupt)(void *opaque, unsigned ring);
+	void (*broken)(void *opaque, unsigned ring, const char *why);
+	/* Should this frame (its first bytes, Ethernet header first) be received? */
+	bool (*accept)(void *opaque, const uint8_t *head, size_t len);
+	void *opaque;
+};
+
+/* Counts since the start, of one ring. Torn reads are possible and harmless. */
+struct datapath_stats {
+	uint64_t packets, bytes; /* that passed; bytes without the virtio-net header */
+	uint64_t batches;        /* times the used ring was published */
+	uint64_t wakeups;        /* by a kick or by the port */
+	uint64_t drop_link;      /* link down, or a port that leads nowhere */
+	uint64_t drop_port;      /* the port refused it: malformed, interface down */
+	uint64_t drop_size;      /* too short, or longer than the buffers */
+	uint64_t drop_filter;    /* not for this NIC */
+	struct virtq_stats queue;
+};
+
+struct datapath_ops {
+	const char *name;
+	/* The virtio features (ring format, offloads ...) that this datapath can do. */
+	uint64_t (*features)(const struct datapath *dp);
+	int (*setup)(struct datapath *dp, uint64_t negotiated, const struct memory *mem,
+	             const struct datapath_host *host, struct err *err);
+	void (*teardown)(struct datapath *dp);
+
+	/* -EINVAL: the driver's settings are wrong; others: the datapath could not. Nothing runs
+	 * then. */
+	int (*ring_start)(struct datapath *dp, unsigned index, const struct datapath_ring *ring,
+	                  struct err *err);
+	/*
+	 * When it returns nobody touches the ring any more; *@base is where it stands. A ring that
+	 * does not run: -EINVAL.
+	 */
+	int (*ring_stop)(struct datapath *dp, unsigned index, virtq_base_t *base);
+
+	/* What the driver accepts now (VIRTIO_NET_CTRL_GUEST_OFFLOADS): mask of 1 <<
+	 * VIRTIO_NET_F_GUEST_*. */
+	int (*set_offloads)(struct datapath *dp, uint64_t guest_offloads);
+	/* How many pairs the driver uses (VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET). */
+	int (*set_pairs)(struct datapath *dp, unsigned pairs);
+	/* Down: nothing is received, what is transmitted is dropped. */
+	void (*set_link)(struct datapath *dp, bool up);
+	void (*stats)(const struct datapath *dp, unsigned ring, struct datapath_stats *stats);
+	void (*destroy)(struct datapath *dp); /* after teardown(); frees @dp */
+};
+
+/* Embedded in the implementer. */
+struct datapath {
+	const struct datapath_ops *ops;
+};
+
+/* --- "vmm": a thread of this process for each queue pair. --- */
+
+struct port;
+struct pcap_writer;
+
+struct datapath_vmm_config {
+	struct port *port; /* becomes the datapath's: closed by destroy(), also if create fails */
+	struct pcap_writer *pcap; /* likewise; NULL: no capture */
+	unsigned pairs;
+	unsigned poll_us; /* look for work this long before sleeping; 0: sleep at once */
+	bool packed;      /* offer VIRTIO_F_RING_PACKED */
+};
+
+/* 0 or a negative errno. Main thread. */
+int datapath_vmm_create(struct datapath **dp, const struct datapath_vmm_config *config,
+                        struct err *err);
+
+#endif
