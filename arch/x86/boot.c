@@ -77,12 +77,10 @@ static int not_a_kernel(const struct boot_image *img, const uint8_t *head, size_
 		const char *what;
 	} kinds[] = {
 		{"\x1f\x8b", 2, "is compressed (gzip): unpack it first"},
-		{"\xfd"
-	         "7zXZ",
-	         5, "is compressed (xz): unpack it first"},
+		{"\3757zXZ", 5, "is compressed (xz): unpack it first"},
 		{"\x28\xb5\x2f\xfd", 4, "is compressed (zstd): unpack it first"},
 		{"07070", 5, "is a cpio archive (an initrd, for -i?)"},
-		{"MZ", 2, "is an EFI program without the header of a bzImage"},
+		{"MZ", 2, "is an EFI program, or a bzImage that is truncated within its header"},
 		{"QFI\xfb", 4, "is a qcow2 disk image"},
 	};
 

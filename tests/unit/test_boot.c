@@ -186,6 +186,8 @@ static void test_not_a_kernel(void **state)
 	refused(f, BOOT_AUTO, "text file");
 	contents(f, "\x1f\x8b\x08", 3);
 	refused(f, BOOT_AUTO, "gzip");
+	contents(f, "\3757zXZ", 6);
+	refused(f, BOOT_AUTO, "(xz)");
 	contents(f, "070701aa", 8);
 	refused(f, BOOT_AUTO, "cpio");
 	contents(f, "MZ\0\0", 4);
