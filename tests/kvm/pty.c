@@ -7,7 +7,7 @@
  * Steps, one after the other:
  *	expect TEXT	the output goes on with TEXT somewhere (after what the last expect found)
  *	send TEXT	type TEXT
- *	signal NAME	TERM, INT, HUP, KILL
+ *	signal NAME	TERM, INT, HUP, QUIT, ABRT, TSTP, CONT or KILL
  *	raw, cooked	the terminal is in that mode, or gets there
  *	pause MS
  *	hangup		the terminal goes away
@@ -40,7 +40,7 @@
 
 struct session {
 	int master, slave;
-	pid_t pid;
+	pid_t leader, pid; /* of the session; of the command */
 	struct termios before;
 	double seconds;
 	char output[OUTPUT_MAX];
@@ -88,7 +88,7 @@ static void gather(struct session *s, int ms)
 		if (n > 0)
 			s->used += (size_t)n;
 	}
-	if (!s->ended && waitpid(s->pid, &wstatus, WNOHANG) == s->pid) {
+	if (!s->ended && waitpid(s->leader, &wstatus, WNOHANG) == s->leader) {
 		s->ended = true;
 		s->status = WIFEXITED(wstatus) ? WEXITSTATUS(wstatus) : 256 + WTERMSIG(wstatus);
 	}
@@ -213,7 +213,8 @@ static void do_signal(struct session *s, const char *name)
 	static const struct {
 		const char *name;
 		int sig;
-	} signals[] = {{"TERM", SIGTERM}, {"INT", SIGINT}, {"HUP", SIGHUP}, {"KILL", SIGKILL}};
+	} signals[] = {{"TERM", SIGTERM}, {"INT", SIGINT},   {"HUP", SIGHUP},   {"KILL", SIGKILL},
+	               {"QUIT", SIGQUIT}, {"ABRT", SIGABRT}, {"TSTP", SIGTSTP}, {"CONT", SIGCONT}};
 
 	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {
 		if (strcmp(signals[i].name, name))
@@ -267,22 +268,30 @@ static int step(struct session *s, char **argv)
 	return 2;
 }
 
-static void start(struct session *s, char **command)
+static volatile pid_t command_pid;
+
+static void forward(int sig)
 {
-	s->master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
-	if (s->master < 0 || grantpt(s->master) || unlockpt(s->master)) {
-		perror("pty: no pseudo-terminal");
-		exit(1);
-	}
-	s->slave = open(ptsname(s->master), O_RDWR | O_NOCTTY | O_CLOEXEC);
-	if (s->slave < 0 || tcgetattr(s->slave, &s->before)) {
-		perror("pty: slave");
-		exit(1);
-	}
-	s->pid = fork();
-	if (s->pid == 0) {
-		setsid();
-		ioctl(s->slave, TIOCSCTTY, 0);
+	kill(command_pid, sig);
+}
+
+/*
+ * The command's session leader, as a shell would be: without one in its session but outside of its
+ * process group the command could not be stopped (SIGTSTP does nothing to orphans). Ends as the
+ * command does.
+ */
+static void lead(struct session *s, char **command, int report)
+{
+	int wstatus;
+
+	setsid();
+	ioctl(s->slave, TIOCSCTTY, 0);
+	signal(SIGTTOU, SIG_IGN);
+	command_pid = fork();
+	if (command_pid == 0) {
+		setpgid(0, 0);
+		tcsetpgrp(s->slave, getpid());
+		signal(SIGTTOU, SIG_DFL);
 		dup2(s->slave, STDIN_FILENO);
 		dup2(s->slave, STDOUT_FILENO);
 		dup2(s->slave, STDERR_FILENO);
@@ -290,6 +299,43 @@ static void start(struct session *s, char **command)
 		perror(command[0]);
 		_exit(127);
 	}
+	signal(SIGHUP, forward);
+	if (write(report, (const void *)&command_pid, sizeof(pid_t)) < 0)
+		_exit(126);
+	close(s->slave);
+	close(s->master);
+	while (waitpid(command_pid, &wstatus, 0) < 0 && errno == EINTR)
+		continue;
+	if (WIFEXITED(wstatus))
+		_exit(WEXITSTATUS(wstatus));
+	signal(WTERMSIG(wstatus), SIG_DFL);
+	raise(WTERMSIG(wstatus));
+	_exit(126);
+}
+
+static void start(struct session *s, char **command)
+{
+	int report[2];
+
+	s->master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+	if (s->master < 0 || grantpt(s->master) || unlockpt(s->master)) {
+		perror("pty: no pseudo-terminal");
+		exit(1);
+	}
+	s->slave = open(ptsname(s->master), O_RDWR | O_NOCTTY | O_CLOEXEC);
+	if (s->slave < 0 || tcgetattr(s->slave, &s->before) || pipe2(report, O_CLOEXEC)) {
+		perror("pty: slave");
+		exit(1);
+	}
+	s->leader = fork();
+	if (s->leader == 0)
+		lead(s, command, report[1]);
+	if (s->leader < 0 || read(report[0], &s->pid, sizeof(s->pid)) != sizeof(s->pid)) {
+		fprintf(stderr, "pty: cannot start %s\n", command[0]);
+		exit(1);
+	}
+	close(report[0]);
+	close(report[1]);
 }
 
 int main(int argc, char **argv)

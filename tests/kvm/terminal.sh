@@ -21,6 +21,10 @@ terminal "terminal: Ctrl-C goes to the guest" expect ready raw send 'a\x03b\r' e
 terminal "terminal: restored after SIGTERM" expect waiting raw signal TERM status 0 -- "${button[@]}" mode=irq
 terminal "terminal: restored after two SIGTERM" expect waiting raw signal TERM expect 'power button' \
 	signal TERM status 143 -- "${button[@]}" mode=ignore
+terminal "terminal: restored after SIGQUIT" expect waiting raw signal QUIT status 259 -- "${button[@]}" mode=irq
+terminal "terminal: restored after SIGABRT" expect waiting raw signal ABRT status 262 -- "${button[@]}" mode=irq
+terminal "terminal: restored while stopped" expect ready raw signal TSTP cooked signal CONT raw \
+	send 'on\r' expect 'echo: on' send 'quit\r' status 0 -- "${echo_guest[@]}"
 terminal "terminal: restored after a reset" expect ending status 121 -- -k "$guests/end.elf" -p how=reset
 terminal "terminal: restored after a triple fault" expect 'triple fault' status 122 -- \
 	-k "$guests/end.elf" -p how=triple

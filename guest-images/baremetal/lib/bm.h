@@ -4,7 +4,7 @@
  * interrupts off until a guest turns them on. A guest is a file with `int guest_main(void)`; what
  * it returns becomes the VM's exit status.
  *
- * Written for a KVM that emulates each instruction of CPL0 in software (docs: HOSTS): no SSE, no
+ * Written for a KVM that emulates each instruction of CPL0 in software: no SSE, no
  * fences (mfence and lfence are not emulated; barrier() is a locked instruction), short loops.
  */
 #ifndef BM_H
