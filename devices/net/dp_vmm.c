@@ -48,9 +48,10 @@
 #include "vmm/loop.h"
 #include "vmm/util.h"
 
-#define BATCH 64            /* frames of one direction before the other one's turn */
-#define HDR   PORT_VNET_HDR /* in front of each frame in the ring: VERSION_1 has always num_buffers \
-	                     */
+#define BATCH 64 /* frames of one direction before the other one's turn */
+#define HDR                                                                                   \
+	PORT_VNET_HDR /* in front of each frame in the ring: VERSION_1 has always num_buffers \
+	               */
 #define FRAME_MAX    (65536 + HDR) /* the largest segmentation offload, with its Ethernet header */
 #define FRAME_MIN    14            /* an Ethernet header */
 #define STASH_CHAINS 256

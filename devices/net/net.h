@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * net: the virtio network device (virtio 1.2, 5.1) without its datapath: features, configuration,
+ * control queue, link. Queues 2i and 2i + 1 are handed to a datapath (datapath.h); the control
+ * queue is served here.
+ */
+#ifndef TRIVM_DEVICES_NET_NET_H
+#define TRIVM_DEVICES_NET_NET_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "devices/net/datapath.h"
+#include "devices/virtio/device.h"
+#include "vmm/err.h"
+#include "vmm/loop.h"
+#include "vmm/memory.h"
+
+#define NET_MAC_LEN     6
+#define NET_FILTER_MACS 64
+#define NET_QUEUE_MAX   1024 /* the largest queue size */
+#define NET_CTRL_QUEUE  64
+
+struct net_config {
+	const char *name; /* "net0"; borrowed */
+	uint8_t mac[NET_MAC_LEN];
+	uint16_t mtu;        /* 0: not said to the driver */
+	unsigned pairs;      /* queue pairs, 1..32 */
+	uint16_t queue_size; /* the largest that the driver may choose */
+	uint64_t masked;     /* features not to offer, though the datapath could */
+};
+
+/* What the driver wants to receive (5.1.6.5.1 to .3). Written under net->lock, read by datapath
+ * threads. */
+struct net_filter {
+	atomic_uint sequence; /* odd while it is being changed */
+	bool promisc, allmulti, alluni, nomulti, nouni, nobcast;
+	bool vlan_filter;            /* CTRL_VLAN was negotiated: only the ids in the table */
+	unsigned unicast, multicast; /* in macs: first the one, then the other */
+	bool overflow_unicast, overflow_multicast; /* more than fit: let all of them in */
+	uint8_t mac[NET_MAC_LEN];
+	uint8_t macs[NET_FILTER_MACS][NET_MAC_LEN];
+	uint32_t vlans[4096 / 32];
+};
+
+struct net {
+	struct virtio_device dev;
+	struct net_config config;
+	struct datapath *dp; /* owned */
+	struct datapath_host host;
+	struct loop *loop; /* serves the control queue */
+	struct loop_source ctrl_kick;
+
+	/* dev->lock is taken first where both are. The datapath is called with it held. */
+	pthread_mutex_t lock;
+	bool dp_setup;
+	bool ctrl_on;
+	unsigned ctrl_index;
+	struct virtq ctrl;
+	unsigned pairs_used;
+	uint16_t status; /* VIRTIO_NET_S_* */
+	struct net_filter filter;
+};
+
+/*
+ * @dp becomes the NIC's, also on an error. @loop: the main loop. Main thread; then give net->dev to
+ * a transport, and call net_ready() once its eventfds are there. 0 or a negative errno.
+ */
+int net_init(struct net *net, const struct net_config *config, struct datapath *dp,
+             const struct memory *mem, struct loop *loop, struct err *err);
+int net_ready(struct net *net, struct err *err);
+void net_destroy(struct net *net); /* idempotent; main thread, vCPUs stopped */
+
+/* Plug the cable in or pull it out. The driver is told. Any thread but the datapath's own. */
+void net_set_link(struct net *net, bool up);
+bool net_link(struct net *net);
+
+/* "52:54:00:12:34:56"; not a group address. -EINVAL. */
+int net_parse_mac(const char *text, uint8_t mac[NET_MAC_LEN]);
+
+#endif
