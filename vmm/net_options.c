@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Theory of operation: `--net` takes a list of key=value words, of which the first may be a port's
+ * name alone. One table of keys; each has a function that judges its value.
+ */
+#include "vmm/net_options.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "vmm/util.h"
+
+static int bad(struct err *err, const char *key, const char *value, const char *expected)
+{
+	return err_set(err, -EINVAL, "--net %s=%s: expected %s", key, value, expected);
+}
+
+static int copy(char *to, size_t size, const char *key, const char *value, struct err *err)
+{
+	if (strlen(value) >= size)
+		return err_set(err, -EINVAL, "--net %s=%s: longer than %zu bytes", key, value,
+		               size - 1);
+	memcpy(to, value, strlen(value) + 1);
+	return 0;
+}
+
+static int number(const char *key, const char *value, unsigned min, unsigned max, unsigned *out,
+                  struct err *err)
+{
+	char expected[64];
+	unsigned long n;
+	char *end;
+
+	errno = 0;
+	n = strtoul(value, &end, 10);
+	if (value[0] < '0' || value[0] > '9' || *end || errno || n < min || n > max) {
+		snprintf(expected, sizeof(expected), "a number from %u to %u", min, max);
+		return bad(err, key, value, expected);
+	}
+	*out = (unsigned)n;
+	return 0;
+}
+
+/* One of two words. */
+static int either(const char *key, const char *value, const char *no, const char *yes, bool *out,
+                  struct err *err)
+{
+	char expected[64];
+
+	if (strcmp(value, no) != 0 && strcmp(value, yes) != 0) {
+		snprintf(expected, sizeof(expected), "%s or %s", no, yes);
+		return bad(err, key, value, expected);
+	}
+	*out = strcmp(value, yes) == 0;
+	return 0;
+}
+
+static int set_port(struct net_options *o, const char *value, struct err *err)
+{
+	static const struct {
+		const char *name;
+		enum net_port port;
+		bool wants_where, may_where;
+	} ports[] = {
+		{"user", NET_PORT_USER, false, false}, {"tap", NET_PORT_TAP, false, true},
+		{"fd", NET_PORT_FD, true, true},       {"socket", NET_PORT_SOCKET, true, true},
+		{"none", NET_PORT_NONE, false, false},
+	};
+	const char *colon = strchr(value, ':');
+	size_t len = colon ? (size_t)(colon - value) : strlen(value);
+
+	for (size_t i = 0; i < ARRAY_SIZE(ports); i++) {
+		unsigned fd = 0;
+
+		if (strlen(ports[i].name) != len || strncmp(ports[i].name, value, len) != 0)
+			continue;
+		if ((ports[i].wants_where && !colon) || (colon && !ports[i].may_where))
+			break;
+		o->port = ports[i].port;
+		if (o->port == NET_PORT_FD) {
+			int rc = number("port", colon + 1, 3, 65535, &fd, err);
+
+			o->fd = (int)fd;
+			return rc;
+		}
+		return colon ? copy(o->where, sizeof(o->where), "port", colon + 1, err) : 0;
+	}
+	return bad(err, "port", value, "user, tap, tap:NAME, fd:N, socket:PATH or none");
+}
+
+static int set_datapath(struct net_options *o, const char *value, struct err *err)
+{
+	(void)o;
+	return strcmp(value, "vmm") == 0 ? 0 : bad(err, "datapath", value, "vmm");
+}
+
+static int set_transport(struct net_options *o, const char *value, struct err *err)
+{
+	return either("transport", value, "pci", "mmio", &o->mmio, err);
+}
+
+static int set_ring(struct net_options *o, const char *value, struct err *err)
+{
+	return either("ring", value, "split", "packed", &o->packed, err);
+}
+
+static int set_queues(struct net_options *o, const char *value, struct err *err)
+{
+	return number("queues", value, 1, PORT_QUEUES_MAX, &o->queues, err);
+}
+
+static int set_queue_size(struct net_options *o, const char *value, struct err *err)
+{
+	unsigned n = 0;
+	int rc = number("queue-size", value, 2, NET_QUEUE_MAX, &n, err);
+
+	if (rc == 0 && (n & (n - 1)))
+		return bad(err, "queue-size", value, "a power of two from 2 to 1024");
+	o->queue_size = (uint16_t)n;
+	return rc;
+}
+
+static int set_mac(struct net_options *o, const char *value, struct err *err)
+{
+	o->has_mac = true;
+	return net_parse_mac(value, o->mac) == 0
+	               ? 0
+	               : bad(err, "mac", value, "an address like 52:54:00:12:34:56, not a group's");
+}
+
+static int set_mtu(struct net_options *o, const char *value, struct err *err)
+{
+	return number("mtu", value, 68, 65535, &o->mtu, err);
+}
+
+static int set_offloads(struct net_options *o, const char *value, struct err *err)
+{
+	return either("offloads", value, "off", "on", &o->offloads, err);
+}
+
+static int set_notify(struct net_options *o, const char *value, struct err *err)
+{
+	return either("notify", value, "ioeventfd", "exit", &o->notify_exit, err);
+}
+
+static int set_inject(struct net_options *o, const char *value, struct err *err)
+{
+	return either("inject", value, "irqfd", "ioctl", &o->inject_ioctl, err);
+}
+
+static int set_poll(struct net_options *o, const char *value, struct err *err)
+{
+	return number("poll-us", value, 0, 1000000, &o->poll_us, err);
+}
+
+static int set_hostfwd(struct net_options *o, const char *value, struct err *err)
+{
+	struct port_user_config *u = &o->user;
+
+	if (u->nr_forwards == PORT_FORWARDS_MAX)
+		return bad(err, "hostfwd", value, "at most 32 of them");
+	return port_parse_forward(value, &u->forwards[u->nr_forwards++], err);
+}
+
+static int set_pcap(struct net_options *o, const char *value, struct err *err)
+{
+	return copy(o->pcap, sizeof(o->pcap), "pcap", value, err);
+}
+
+static int set_id(struct net_options *o, const char *value, struct err *err)
+{
+	return copy(o->id, sizeof(o->id), "id", value, err);
+}
+
+static int set_bridge(struct net_options *o, const char *value, struct err *err)
+{
+	return copy(o->bridge, sizeof(o->bridge), "bridge", value, err);
+}
+
+static int set_server(struct net_options *o, const char *value, struct err *err)
+{
+	return either("server", value, "off", "on", &o->server, err);
+}
+
+static int set_local(struct net_options *o, const char *value, struct err *err)
+{
+	o->datagram = true;
+	return copy(o->local, sizeof(o->local), "local", value, err);
+}
+
+static const struct {
+	const char *name;
+	int (*set)(struct net_options *o, const char *value, struct err *err);
+} keys[] = {
+	{"port", set_port},       {"datapath", set_datapath}, {"transport", set_transport},
+	{"ring", set_ring},       {"queues", set_queues},     {"queue-size", set_queue_size},
+	{"mac", set_mac},         {"mtu", set_mtu},           {"offloads", set_offloads},
+	{"notify", set_notify},   {"inject", set_inject},     {"poll-us", set_poll},
+	{"hostfwd", set_hostfwd}, {"pcap", set_pcap},         {"id", set_id},
+	{"bridge", set_bridge},   {"server", set_server},     {"local", set_local},
+};
+
+static int set_word(struct net_options *o, char *word, bool first, struct err *err)
+{
+	char *value = strchr(word, '=');
+
+	/* The first word may be the port alone: "user", "tap:tap0". */
+	if (!value)
+		return first ? set_port(o, word, err)
+		             : err_set(err, -EINVAL, "--net %s: expected KEY=VALUE", word);
+	*value++ = '\0';
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
+		if (strcmp(keys[i].name, word) == 0)
+			return keys[i].set(o, value, err);
+	return err_set(err, -EINVAL, "--net %s=%s: unknown key; see `man trivm`", word, value);
+}
+
+/* Words that only some ports know. */
+static int check(const struct net_options *o, struct err *err)
+{
+	if (o->user.nr_forwards && o->port != NET_PORT_USER)
+		return err_set(err, -EINVAL, "--net hostfwd: only with port=user");
+	if (o->bridge[0] && (o->port != NET_PORT_TAP || o->where[0]))
+		return err_set(err, -EINVAL,
+		               "--net bridge=%s: only with port=tap and a new interface",
+		               o->bridge);
+	if ((o->server || o->datagram) && o->port != NET_PORT_SOCKET)
+		return err_set(err, -EINVAL, "--net server, local: only with port=socket");
+	if (o->queues > 1 && o->port != NET_PORT_TAP && o->port != NET_PORT_NONE)
+		return err_set(err, -EINVAL, "--net queues=%u: this port has one queue only",
+		               o->queues);
+	return 0;
+}
+
+int net_options_parse(struct net_options *o, const char *text, struct err *err)
+{
+	char *words = strdup(text), *rest = words;
+	bool first = true;
+	int rc = 0;
+
+	*o = (struct net_options){.fd = -1, .queues = 1, .queue_size = 256, .offloads = true};
+	if (!words)
+		return err_errno(err, -ENOMEM, "--net");
+	for (char *word; rc == 0 && (word = strsep(&rest, ",")); first = false)
+		rc = set_word(o, word, first, err);
+	free(words);
+	return rc == 0 ? check(o, err) : rc;
+}

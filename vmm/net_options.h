@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* net_options: what stands behind `--net`. Strings are copied. */
+#ifndef TRIVM_VMM_NET_OPTIONS_H
+#define TRIVM_VMM_NET_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "devices/net/net.h"
+#include "devices/net/port.h"
+#include "vmm/err.h"
+
+enum net_port {
+	NET_PORT_USER,
+	NET_PORT_TAP,
+	NET_PORT_FD,
+	NET_PORT_SOCKET,
+	NET_PORT_NONE,
+};
+
+struct net_options {
+	enum net_port port;
+	char where[108]; /* tap: its name, "" for a new one; socket: its path */
+	char bridge[16]; /* for a new tap */
+	int fd;
+	bool server, datagram; /* socket */
+	char local[108];       /* datagram socket: our own address */
+	bool mmio;             /* transport */
+	bool packed;
+	bool offloads;
+	bool notify_exit, inject_ioctl;
+	unsigned queues; /* pairs */
+	uint16_t queue_size;
+	unsigned mtu, poll_us;
+	bool has_mac;
+	uint8_t mac[NET_MAC_LEN];
+	char id[32]; /* "" : net0, net1 ... */
+	char pcap[256];
+	struct port_user_config user;
+};
+
+/*
+ * "user", "tap:tap0,queues=2,..." or "port=user,...": a port first, then key=value words. -EINVAL
+ * with the word, its value and what was expected.
+ */
+int net_options_parse(struct net_options *o, const char *text, struct err *err);
+
+#endif
