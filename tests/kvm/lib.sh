@@ -5,10 +5,19 @@
 # Settings: trivm, guests, pty (paths), tmp (a directory), no_kvm (why there is none, or empty). Results: passed, failed, skipped.
 
 passed=0 failed=0 skipped=0
-limit=${KVM_TEST_TIMEOUT:-30} # seconds a test may take; slow hosts may want more
+limit=${KVM_TEST_TIMEOUT:-60} # seconds a test may take; slow hosts may want more
 
+since=$SECONDS
+
+# Tests are meant to take milliseconds: who is slow is named.
 pass() {
-	echo "ok   $1"
+	local took=$((SECONDS - since))
+	since=$SECONDS
+	if [ $took -gt 2 ]; then
+		echo "ok   $1 ($took s)"
+	else
+		echo "ok   $1"
+	fi
 	passed=$((passed + 1))
 }
 
@@ -20,6 +29,7 @@ fail() { # NAME WHY: with what the last command printed
 		head -c 4000 "$tmp/$stream" | cat -v | sed 's/^/    | /'
 	done
 	echo "FAIL $1: $2"
+	since=$SECONDS
 	failed=$((failed + 1))
 }
 
@@ -77,27 +87,27 @@ terminal() {
 	done
 	shift
 	: >"$tmp/err"
-	if timeout -s KILL 60 "$pty" -t 15 "${steps[@]}" -- "$trivm" run "$@" >"$tmp/out" 2>"$tmp/err"; then
+	if timeout -s KILL 120 "$pty" -t 30 "${steps[@]}" -- "$trivm" run "$@" >"$tmp/out" 2>"$tmp/err"; then
 		pass "$name"
 	else
 		fail "$name" "the conversation went otherwise"
 	fi
 }
 
-# Wait until the file FILE has a line that matches REGEX; false after 10 s.
+# Wait until the file FILE has a line that matches REGEX; false after 30 s.
 wait_line() { # FILE REGEX
 	local i
-	for ((i = 0; i < 200; i++)); do
+	for ((i = 0; i < 600; i++)); do
 		grep -Eqa -- "$2" "$1" 2>/dev/null && return
 		sleep 0.05
 	done
 	return 1
 }
 
-# Wait for process PID, at most 10 s; its status in $status.
+# Wait for process PID, at most 30 s; its status in $status.
 wait_pid() {
 	local i
-	for ((i = 0; i < 200; i++)); do
+	for ((i = 0; i < 600; i++)); do
 		kill -0 "$1" 2>/dev/null || break
 		sleep 0.05
 	done
@@ -118,7 +128,7 @@ signalled() {
 	if ! wait_line "$tmp/out" "$line"; then
 		kill -KILL $pid
 		wait $pid 2>/dev/null
-		fail "$name" "its guest did not print '$line' within 10 s"
+		fail "$name" "its guest did not print '$line' within 30 s"
 		return
 	fi
 	for sig in $signals; do

@@ -20,17 +20,17 @@ want=$(awk 'BEGIN { for (i = 0; i < 20000; i++) s = (s * 31 + 48 + i % 10) % 429
 conversation "serial: 20000 bytes of input arrive in order" 4 "sum 20000\n${digits}quit\n" \
 	"sum of 20000 bytes: $want"
 
-# 200 KB out to a reader that sleeps first: more than pipe and buffer hold.
-printf 'flood 200000\nquit\n' | timeout -s KILL "$limit" "$trivm" run -k "$guests/serial-echo.elf" \
+# 160 KB out to a reader that sleeps first: more than pipe and buffer hold.
+printf 'flood 160000\nquit\n' | timeout -s KILL "$limit" "$trivm" run -k "$guests/serial-echo.elf" \
 	2>"$tmp/err" | (sleep 2; cat) >"$tmp/out"
 status=${PIPESTATUS[1]}
 lines=$(grep -Ec '^[0-9]{8} \.' "$tmp/out")
 inorder=$(grep -Eo '^[0-9]{8} ' "$tmp/out" | awk '$1 + 0 != NR - 1 { bad = 1 } END { print !bad }')
 : >"$tmp/out"
-if [ "$lines" -eq 3125 ] && [ "$inorder" -eq 1 ]; then
-	judge "serial: 200 KB of output wait for a slow reader" 0
+if [ "$lines" -eq 2500 ] && [ "$inorder" -eq 1 ]; then
+	judge "serial: 160 KB of output wait for a slow reader" 0
 else
-	fail "serial: 200 KB of output wait for a slow reader" "$lines lines of 3125, in order: $inorder"
+	fail "serial: 160 KB of output wait for a slow reader" "$lines lines of 2500, in order: $inorder"
 fi
 
 # The reader is gone: the guest goes on.
