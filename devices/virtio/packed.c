@@ -13,11 +13,13 @@
  * descriptors in order and stops at the first that is not used, so it sees none or all of them.
  *
  * Barriers, and whom they pair with in the driver:
- *   acquire on a descriptor's flags	pairs with its write barrier before it sets them
- *   release on the first used flags	pairs with its read barrier after it has seen them
- *   full before reading driver_event	pairs with the driver's between writing it and looking for
- * used full after writing device_event	pairs with the driver's between making available and reading
- * it
+ *
+ *   - acquire, reading a head's flags: its write barrier before it sets them
+ *   - release, writing a batch's first used flags: its read barrier after it has seen them
+ *   - full, between those and reading driver_event: its full barrier between writing driver_event
+ *     and looking for used descriptors
+ *   - full, between writing device_event and looking for available descriptors: its full barrier
+ *     between making them available and reading device_event
  */
 #include <linux/virtio_ring.h>
 
@@ -105,27 +107,31 @@ static struct virtq_desc read_desc(const struct vring_packed_desc *e, uint16_t f
 	};
 }
 
-/* 2.8.8: all of the table's descriptors are the chain; NEXT has no meaning in it. */
+/*
+ * 2.8.8: all of the table's descriptors are the chain. In it, WRITE is the only flag with a
+ * meaning; the others, and the id, are ignored. The table can be at any address.
+ */
 static int walk_indirect(struct virtq *q, struct virtq_chain *chain, const struct virtq_desc *d,
                          unsigned iov_max)
 {
 	uint32_t n = d->len / sizeof(struct vring_packed_desc);
-	const struct vring_packed_desc *table;
+	const uint8_t *at;
 
 	if (!q->f.indirect)
 		return virtq_break(q, "an indirect table that was not negotiated");
 	if (n == 0 || d->len % sizeof(struct vring_packed_desc))
 		return virtq_break(q, "an indirect table of a wrong length");
-	table = memory_at(q->mem, gpa(d->addr), d->len);
-	if (!table || (uintptr_t)table % sizeof(uint16_t))
+	at = memory_at(q->mem, gpa(d->addr), d->len);
+	if (!at)
 		return virtq_break(q, "an indirect table that is not in guest memory");
-	for (uint32_t i = 0; i < n; i++) {
-		struct virtq_desc part = read_desc(&table[i], le16toh(READ_GUEST(table[i].flags)));
-		int rc;
+	for (; n; n--, at += sizeof(struct vring_packed_desc)) {
+		struct virtq_desc part = {
+			.addr = guest_le64(at + offsetof(struct vring_packed_desc, addr)),
+			.len = guest_le32(at + offsetof(struct vring_packed_desc, len)),
+			.flags = guest_le16(at + offsetof(struct vring_packed_desc, flags)),
+		};
+		int rc = chain_add(q, chain, &part, iov_max);
 
-		if (part.flags & VRING_DESC_F_INDIRECT)
-			return virtq_break(q, "an indirect table in an indirect table");
-		rc = chain_add(q, chain, &part, iov_max);
 		if (rc < 0)
 			return rc;
 	}

@@ -81,6 +81,10 @@ int virtq_pop(struct virtq *q, struct virtq_chain *chain, struct iovec *iov, uns
 
 	if (q->broken)
 		return -EPROTO;
+	/* An honest driver waits for its descriptors to come back. Owners size their tables by it.
+	 */
+	if (q->inflight >= q->size)
+		return virtq_more(q) ? virtq_break(q, "more in flight than the queue holds") : 0;
 	chain_begin(chain, iov);
 	rc = q->f.packed ? packed_pop(q, chain, iov_max) : split_pop(q, chain, iov_max);
 	if (rc == 1) {

@@ -4,9 +4,9 @@
  *
  * Two types, so that what a driver wrote can never be taken for what was checked:
  *
- *   struct virtq_config   the driver's settings, as its registers hold them. Not to be trusted.
- *   struct virtq          a running queue: settings validated, rings translated. virtq_start()
- * makes the one from the other, virtq_stop() gives back where it stands.
+ *   - struct virtq_config: the driver's settings, as its registers hold them. Not to be trusted.
+ *   - struct virtq: a running queue, settings validated and rings translated. virtq_start() makes
+ *     the one from the other, virtq_base() says where it stands.
  *
  * A running queue has exactly one owner: one thread, which alone calls the functions below. It
  * takes chains of buffers off the queue (virtq_pop), uses them, gives them back (virtq_push) and
@@ -78,12 +78,11 @@ struct virtq_split {
 	struct vring_desc *desc;
 	struct vring_avail *avail;
 	struct vring_used *used;
-	uint16_t last_avail;  /* the next available entry to take, free-running */
-	uint16_t avail_seen;  /* the driver's index when it was last read */
-	uint16_t next_used;   /* the next used entry to fill, free-running */
-	uint16_t flushed;     /* used index that the driver can see */
-	uint16_t signalled;   /* used index at the last interrupt; */
-	bool signalled_valid; /* false until there was one */
+	uint16_t last_avail; /* the next available entry to take, free-running */
+	uint16_t avail_seen; /* the driver's index when it was last read */
+	uint16_t next_used;  /* the next used entry to fill, free-running */
+	uint16_t flushed;    /* used index that the driver can see */
+	bool flushed_once;   /* since virtq_start() */
 };
 
 struct virtq_packed {
@@ -103,7 +102,7 @@ struct virtq {
 	const struct memory *mem;
 	struct virtq_features f;
 	uint16_t size;
-	uint16_t inflight;  /* popped and not pushed */
+	uint16_t inflight;  /* popped and not pushed; never above size */
 	const char *broken; /* NULL, or what the driver did wrong */
 	union {
 		struct virtq_split split;

@@ -55,4 +55,25 @@ virtq_base_t packed_base(const struct virtq *q);
 #define READ_GUEST(lvalue)         __atomic_load_n(&(lvalue), __ATOMIC_RELAXED)
 #define WRITE_GUEST(lvalue, value) __atomic_store_n(&(lvalue), (value), __ATOMIC_RELAXED)
 
+/*
+ * The same for fields of an indirect table, which the driver may put at any address: nothing in the
+ * specification aligns it.
+ */
+typedef uint16_t __attribute__((aligned(1), may_alias)) any_u16;
+typedef uint32_t __attribute__((aligned(1), may_alias)) any_u32;
+typedef uint64_t __attribute__((aligned(1), may_alias)) any_u64;
+
+static inline uint16_t guest_le16(const uint8_t *p)
+{
+	return le16toh(*(const volatile any_u16 *)p);
+}
+static inline uint32_t guest_le32(const uint8_t *p)
+{
+	return le32toh(*(const volatile any_u32 *)p);
+}
+static inline uint64_t guest_le64(const uint8_t *p)
+{
+	return le64toh(*(const volatile any_u64 *)p);
+}
+
 #endif

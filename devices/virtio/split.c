@@ -9,14 +9,16 @@
  * All indexes run freely and wrap at 65536; a position in a ring is the index modulo the size.
  *
  * Barriers, and whom they pair with in the driver:
- *   acquire after reading avail.idx	 pairs with the driver's write barrier before it moves
- *avail.idx release before writing used.idx	 pairs with the driver's read barrier after it reads
- *used.idx full after writing used.idx, before reading used_event or avail.flags: pairs with the
- *driver's full barrier between writing used_event (or flags) and reading used.idx full after
- *writing avail_event (or used.flags), before reading avail.idx: pairs with the driver's full
- *barrier between writing avail.idx and reading avail_event The last two are what makes notification
- *suppression safe: of the two sides at least one sees the other's write, so an interrupt or a kick
- *is never lost.
+ *
+ *   - acquire, reading avail.idx: its write barrier before it moves avail.idx
+ *   - release, writing used.idx: its read barrier after it reads used.idx
+ *   - full, between writing used.idx and reading used_event or avail.flags: its full barrier
+ *     between writing used_event (or flags) and reading used.idx
+ *   - full, between writing avail_event (or used.flags) and reading avail.idx: its full barrier
+ *     between writing avail.idx and reading avail_event
+ *
+ * The last two make notification suppression safe: of the two sides at least one sees the other's
+ * write, so an interrupt or a kick is never lost.
  */
 #include <linux/virtio_ring.h>
 
@@ -69,20 +71,28 @@ int split_start(struct virtq *q, const struct virtq_config *config, virtq_base_t
 	return 0;
 }
 
-/* Read descriptor @i of @table, once. */
-static struct virtq_desc read_desc(const struct vring_desc *table, uint16_t i)
+/* Read descriptor @i of @table, once. An indirect table can be at any address. */
+static struct virtq_desc read_desc(const uint8_t *table, uint16_t i)
 {
+	const uint8_t *d = table + sizeof(struct vring_desc) * i;
+
 	return (struct virtq_desc){
-		.addr = le64toh(READ_GUEST(table[i].addr)),
-		.len = le32toh(READ_GUEST(table[i].len)),
-		.flags = le16toh(READ_GUEST(table[i].flags)),
-		.next = le16toh(READ_GUEST(table[i].next)),
+		.addr = guest_le64(d + offsetof(struct vring_desc, addr)),
+		.len = guest_le32(d + offsetof(struct vring_desc, len)),
+		.flags = guest_le16(d + offsetof(struct vring_desc, flags)),
+		.next = guest_le16(d + offsetof(struct vring_desc, next)),
 	};
 }
 
-/* Follow a list of descriptors in a table of @size, from @head. At most @size of them: no loops. */
-static int walk(struct virtq *q, struct virtq_chain *chain, const struct vring_desc *table,
-                uint32_t size, uint16_t head, unsigned iov_max)
+static int walk_indirect(struct virtq *q, struct virtq_chain *chain, const struct virtq_desc *d,
+                         unsigned iov_max);
+
+/*
+ * Follow a list of descriptors in a table of @size, from @head. At most @size of them: no loops. In
+ * the queue's own table (@may_indirect) the last one may lead to an indirect table (2.7.5.3.2).
+ */
+static int walk(struct virtq *q, struct virtq_chain *chain, const uint8_t *table, uint32_t size,
+                uint16_t head, bool may_indirect, unsigned iov_max)
 {
 	uint16_t i = head;
 
@@ -91,7 +101,9 @@ static int walk(struct virtq *q, struct virtq_chain *chain, const struct vring_d
 		int rc;
 
 		if (d.flags & VRING_DESC_F_INDIRECT)
-			return virtq_break(q, "an indirect table where none may be");
+			return may_indirect
+			               ? walk_indirect(q, chain, &d, iov_max)
+			               : virtq_break(q, "an indirect table in an indirect table");
 		rc = chain_add(q, chain, &d, iov_max);
 		if (rc < 0)
 			return rc;
@@ -104,12 +116,12 @@ static int walk(struct virtq *q, struct virtq_chain *chain, const struct vring_d
 	return virtq_break(q, "a loop of descriptors");
 }
 
-/* 2.7.5.3: the chain is in a table of its own. */
+/* 2.7.5.3: the chain, or the rest of it, is in a table of its own. */
 static int walk_indirect(struct virtq *q, struct virtq_chain *chain, const struct virtq_desc *d,
                          unsigned iov_max)
 {
 	uint32_t n = d->len / sizeof(struct vring_desc);
-	const struct vring_desc *table;
+	const uint8_t *table;
 
 	if (!q->f.indirect)
 		return virtq_break(q, "an indirect table that was not negotiated");
@@ -118,19 +130,24 @@ static int walk_indirect(struct virtq *q, struct virtq_chain *chain, const struc
 	if (n == 0 || d->len % sizeof(struct vring_desc))
 		return virtq_break(q, "an indirect table of a wrong length");
 	table = memory_at(q->mem, gpa(d->addr), d->len);
-	if (!table || (uintptr_t)table % sizeof(uint16_t))
+	if (!table)
 		return virtq_break(q, "an indirect table that is not in guest memory");
 	/* `next` has 16 bits, so no more than 65536 can be reached. */
-	return walk(q, chain, table, n > 65536 ? 65536 : n, 0, iov_max);
+	return walk(q, chain, table, n > 65536 ? 65536 : n, 0, false, iov_max);
 }
 
-/* Look at the driver's index. False if it moved further than the ring is long. */
+/* Look at the driver's index. False, and not taken over, if it moved further than the ring is long.
+ */
 static bool look(struct virtq *q)
 {
 	struct virtq_split *s = &q->split;
+	/* Acquire: pairs with the driver's write barrier before it moves the index. */
+	uint16_t idx = le16toh(__atomic_load_n(&s->avail->idx, __ATOMIC_ACQUIRE));
 
-	s->avail_seen = le16toh(__atomic_load_n(&s->avail->idx, __ATOMIC_ACQUIRE));
-	return (uint16_t)(s->avail_seen - s->last_avail) <= q->size;
+	if ((uint16_t)(idx - s->last_avail) > q->size)
+		return false;
+	s->avail_seen = idx;
+	return true;
 }
 
 bool split_more(struct virtq *q)
@@ -143,7 +160,6 @@ bool split_more(struct virtq *q)
 int split_pop(struct virtq *q, struct virtq_chain *chain, unsigned iov_max)
 {
 	struct virtq_split *s = &q->split;
-	struct virtq_desc d;
 	uint16_t head;
 	int rc;
 
@@ -157,11 +173,7 @@ int split_pop(struct virtq *q, struct virtq_chain *chain, unsigned iov_max)
 	if (head >= q->size)
 		return virtq_break(q, "an available entry outside the descriptor table");
 	chain->id = head;
-	d = read_desc(s->desc, head);
-	if (d.flags & VRING_DESC_F_INDIRECT)
-		rc = walk_indirect(q, chain, &d, iov_max);
-	else
-		rc = walk(q, chain, s->desc, q->size, head, iov_max);
+	rc = walk(q, chain, (const uint8_t *)s->desc, q->size, head, true, iov_max);
 	if (rc < 0)
 		return rc;
 	s->last_avail++;
@@ -192,7 +204,7 @@ static bool crossed(uint16_t event, uint16_t new, uint16_t old)
 bool split_flush(struct virtq *q)
 {
 	struct virtq_split *s = &q->split;
-	uint16_t old = s->signalled;
+	uint16_t old = s->flushed;
 	bool wanted;
 
 	if (s->flushed == s->next_used)
@@ -207,15 +219,14 @@ bool split_flush(struct virtq *q)
 	if (!q->f.event_idx)
 		wanted = !(le16toh(READ_GUEST(s->avail->flags)) & VRING_AVAIL_F_NO_INTERRUPT);
 	else
-		wanted = !s->signalled_valid ||
+		/* The first time the owner before may have stopped short of its interrupt. */
+		wanted = !s->flushed_once ||
 		         crossed(le16toh(READ_GUEST(*used_event(q))), s->flushed, old);
-	if (wanted) {
-		s->signalled = s->flushed;
-		s->signalled_valid = true;
+	s->flushed_once = true;
+	if (wanted)
 		q->stats.interrupts++;
-	} else {
+	else
 		q->stats.interrupts_spared++;
-	}
 	return wanted;
 }
 
