@@ -366,6 +366,16 @@ void machine_power_button(struct machine *m)
 	acpi_pm_press_power_button(&m->acpi_pm);
 }
 
+void machine_dump(struct machine *m)
+{
+	struct vm *vm = &m->vm;
+
+	vm_pause(vm);
+	for (unsigned i = 0; i < vm->nr_vcpus; i++)
+		cpu_dump(vm->vcpus[i].fd, i, vm->vcpus[i].run, &vm->mem);
+	vm_resume(vm);
+}
+
 uint8_t machine_guest_status(struct machine *m)
 {
 	return acpi_pm_exit_status(&m->acpi_pm);

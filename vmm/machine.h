@@ -77,6 +77,9 @@ enum machine_end machine_end(const struct machine *m);
 /* Ask the guest for an orderly shutdown. Any thread. */
 void machine_power_button(struct machine *m);
 
+/* The registers of every vCPU on stderr; the guest is paused for that long. */
+void machine_dump(struct machine *m);
+
 /* The status byte the guest left. */
 uint8_t machine_guest_status(struct machine *m);
 

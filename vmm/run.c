@@ -83,6 +83,10 @@ static void on_signal(struct loop_source *src, uint32_t events)
 	(void)events;
 	if (read(s->signal_fd, &info, sizeof(info)) != sizeof(info))
 		return;
+	if (info.ssi_signo == SIGUSR1) {
+		machine_dump(&s->machine);
+		return;
+	}
 	if (s->stop_signal) {
 		s->kill_signal = (int)info.ssi_signo;
 		machine_stop(&s->machine, MACHINE_QUIT);
@@ -104,6 +108,7 @@ static int open_signals(struct session *s, struct err *err)
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGUSR1);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	s->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	rc = s->signal_fd < 0 ? -errno : 0;
@@ -355,6 +360,7 @@ void run_help(void)
 	config_print_help(stdout);
 	printf("\nOn the terminal: Ctrl-A x quits, Ctrl-A h lists the keys.\n"
 	       "SIGTERM presses the power button; a second one ends the guest at once.\n"
+	       "SIGUSR1 shows the registers of all vCPUs, for a guest that hangs.\n"
 	       "Exit status: the guest's own when it powers off (0), %d wrong usage, %d host "
 	       "error,\n"
 	       "%d guest reset, %d guest crashed, %d quit by Ctrl-A x, 128 + n ended by signal "

@@ -21,6 +21,7 @@
 #include "arch/x86/boot_image.h"
 #include "arch/x86/layout.h"
 #include "arch/x86/tables.h"
+#include "devices/legacy/acpi_pm_regs.h"
 #include "vmm/endian.h"
 #include "vmm/fd.h"
 #include "vmm/util.h"
@@ -326,6 +327,23 @@ static int load_gdt(enum boot_protocol protocol, const struct memory *mem, struc
 	return 0;
 }
 
+/*
+ * There is no firmware, but some kernels go back to it in order to reboot: in real mode, to the reset
+ * vector below 1 MiB. Linux does when ACPI is hardware-reduced and there is no EFI. What it finds
+ * there writes the reset register:
+ *
+ *	mov $reset_register, %dx;  mov $value, %al;  out %al, %dx;  1: hlt;  jmp 1b
+ */
+static int load_reset_vector(const struct memory *mem)
+{
+	const uint16_t port = LAYOUT_ACPI_PM + ACPI_PM_RESET;
+	const uint8_t code[] = {
+		0xba, port & 0xff, port >> 8, 0xb0, ACPI_PM_RESET_VALUE, 0xee, 0xf4, 0xeb, 0xfd,
+	};
+
+	return memory_write(mem, gpa(LAYOUT_RESET_VECTOR), code, sizeof(code));
+}
+
 int boot_load(const struct boot_image *img, const struct boot_request *req,
               const struct memory *mem, struct boot_entry *entry, struct err *err)
 {
@@ -347,6 +365,8 @@ int boot_load(const struct boot_image *img, const struct boot_request *req,
 		rc = acpi_build(req->platform, mem, &at.rsdp, err);
 	if (!rc)
 		rc = mptable_build(req->platform, mem, err);
+	if (!rc)
+		rc = load_reset_vector(mem);
 	if (!rc && req->fdt)
 		rc = load_fdt(req, mem, &at, err);
 	if (!rc)

@@ -12,6 +12,7 @@
  *   0x0004_0000  FDT as a setup_data node                   /
  *   0x0009_fc00  MP table (acpi=off)                        reserved in e820
  *   0x000e_0000  ACPI: RSDP, then the tables                ACPI data in e820
+ *   0x000f_fff0  real-mode code that resets the machine     the same
  *   0x000f_e000  MP configuration table (acpi=off)          the same
  *   0x0010_0000  the kernel and, below the end of low RAM, the initrd
  *   0xc000_0000  end of low RAM; 32-bit PCI window
@@ -44,6 +45,7 @@
 #define LAYOUT_ACPI_PARAMS    0x000e0100 /* what the DSDT reads, see dsdt.asl */
 #define LAYOUT_ACPI_TABLES    0x000e0200
 #define LAYOUT_MPCONFIG       0x000fe000 /* MP configuration table: ACPI tables end here */
+#define LAYOUT_RESET_VECTOR   0x000ffff0 /* where a PC's firmware is entered: see boot.c */
 #define LAYOUT_ACPI_END       0x00100000
 #define LAYOUT_HIGH_RAM       0x00100000
 

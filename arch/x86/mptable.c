@@ -96,7 +96,7 @@ _Static_assert(sizeof(struct mp_int) == 8, "MP 4.3.4");
 /* The longest table that there can be fits. */
 _Static_assert(sizeof(struct mp_config) + (ID_MAX + 1) * sizeof(struct mp_cpu) +
                                (3 + ISA_LINES + PCI_DEVICES * 4 + 2) * sizeof(struct mp_int) <=
-                       LAYOUT_ACPI_END - LAYOUT_MPCONFIG,
+                       LAYOUT_RESET_VECTOR - LAYOUT_MPCONFIG,
                "layout.h");
 
 static uint8_t checksum(const void *data, size_t len)
@@ -168,7 +168,7 @@ int mptable_build(const struct platform *p, const struct memory *mem, struct err
 		.table = le32_of(LAYOUT_MPCONFIG), .length = 1, .spec = SPEC_1_4};
 	struct mp_config config = {.spec = SPEC_1_4, .lapic = le32_of(LAYOUT_LAPIC)};
 	struct mp_table t = {
-		.host = memory_at(mem, gpa(LAYOUT_MPCONFIG), LAYOUT_ACPI_END - LAYOUT_MPCONFIG),
+		.host = memory_at(mem, gpa(LAYOUT_MPCONFIG), LAYOUT_RESET_VECTOR - LAYOUT_MPCONFIG),
 		.len = sizeof(config),
 	};
 
