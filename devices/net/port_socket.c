@@ -132,8 +132,8 @@ int socket_peer_error(const char *path, int rc, struct err *err)
 		               path, path);
 	case -EPROTOTYPE:
 		return err_set(err, rc,
-		               "port=socket:%s: the program there has a socket of the other type: "
-		               "one of stream and datagram",
+		               "port=socket:%s: the socket there is of the other type: with "
+		               "local=PATH we send datagrams, without a stream",
 		               path);
 	}
 	return err_errno(err, rc, "port=socket:%s: cannot connect", path);
@@ -258,8 +258,8 @@ static int dgram_set_up(struct dgram_port *d, const struct port_socket_config *c
 		return rc;
 	if (!config->local)
 		return err_set(err, -EINVAL,
-		               "port=socket:%s: datagrams need a path of our own as well, for the "
-		               "peer to send to",
+		               "port=socket:%s: datagrams need local=PATH as well, our own address "
+		               "for the peer to send to",
 		               config->path);
 	fd = d->port.fds[0] = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)

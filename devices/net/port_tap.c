@@ -21,7 +21,7 @@
  * Queues. Each is a file of its own, attached to the same interface (IFF_MULTI_QUEUE). The kernel
  * spreads flows over those that are attached, whether anybody reads there or not, so those that the
  * driver does not use are detached (TUNSETQUEUE). A port starts with one, as virtio-net does. A
- * detached queue reads EAGAIN, refuses writes with EIO, and polls as idle.
+ * detached queue has nothing to read and polls as idle; what is written to it passes all the same.
  *
  * Offloads. With IFF_VNET_HDR each frame has a virtio-net header of 12 bytes, little endian as
  * virtio 1.2 has it (a persistent tap remembers what its last user asked for, so size and order are
@@ -450,10 +450,11 @@ static int adopt(struct tap *t, const struct port_tap_config *config, struct err
 		               "interface: open " TUN_DEVICE " and TUNSETIFF, or a macvtap's "
 		               "/dev/tapN",
 		               fd);
-	if (!(ifr.ifr_flags & IFF_TAP) || !(ifr.ifr_flags & IFF_NO_PI))
+	/* IFF_NO_PI cannot be seen: IFF_NOFILTER has the same bit here. Nobody leaves it out. */
+	if (!(ifr.ifr_flags & IFF_TAP))
 		return err_set(err, -EINVAL,
-		               "port=fd:%d: %.15s was not opened for bare Ethernet frames: "
-		               "TUNSETIFF with IFF_TAP and IFF_NO_PI",
+		               "port=fd:%d: %.15s is a tun (IP packets), not a tap (Ethernet "
+		               "frames): TUNSETIFF with IFF_TAP",
 		               fd, ifr.ifr_name);
 	if (fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
 		return err_errno(err, -errno, "port=fd:%d", fd);
