@@ -9,10 +9,11 @@
  * the shell that started us, so terminals and pipes are opened a second time instead of being
  * changed.
  *
- * Input. The main loop reads only as much as the device says it has room for; the rest waits in the
- * host, where it belongs. While there is no room the host's end is not in the loop at all, since
- * epoll reports a hang-up whatever is asked for: the loop would spin, or the bytes that the writer
- * left behind would be lost. A regular file cannot be polled: it is read whenever there is room.
+ * Input. The main loop reads only while the device says it has room; the rest waits in the host,
+ * where it belongs. Only a terminal is always read, for its escape keys, and what is typed ahead is
+ * kept here. While there is no room the host's end is not in the loop at all, since epoll reports a
+ * hang-up whatever is asked for: the loop would spin, or the bytes that the writer left behind
+ * would be lost. A regular file cannot be polled: it is read whenever there is room.
  */
 #include "vmm/chardev.h"
 
@@ -152,20 +153,23 @@ static bool deliver_pending(struct chardev *chr)
 		chr->pending_at += n;
 		room = dev->room(dev->opaque);
 	}
-	if (chr->pending_at < chr->pending_len)
-		return false;
-	chr->pending_at = chr->pending_len = 0;
-	return room > 0;
+	memmove(chr->pending, chr->pending + chr->pending_at, chr->pending_len - chr->pending_at);
+	chr->pending_len -= chr->pending_at;
+	chr->pending_at = 0;
+	return chr->pending_len == 0 && room > 0;
 }
 
 /* Read once, filter, deliver. False when there is no more to do now. */
 static bool input_step(struct chardev *chr)
 {
+	bool wanted = deliver_pending(chr) || chr->filter;
+	uint8_t buf[CHARDEV_READ];
+	size_t kept;
 	ssize_t n;
 
-	if (!deliver_pending(chr))
+	if (!wanted)
 		return false;
-	n = read(chr->in_fd, chr->pending, sizeof(chr->pending));
+	n = read(chr->in_fd, buf, sizeof(buf));
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return false;
 	if (n <= 0) {
@@ -173,24 +177,30 @@ static bool input_step(struct chardev *chr)
 		loop_remove(&chr->in);
 		return false;
 	}
-	chr->pending_len = (size_t)n;
-	if (chr->filter)
-		chr->pending_len = chr->filter(chr->filter_opaque, chr->pending, (size_t)n);
+	kept = chr->filter ? chr->filter(chr->filter_opaque, buf, (size_t)n) : (size_t)n;
+	/* Typed faster than the guest reads, for a long time: the rest is lost, as in a terminal.
+	 */
+	kept = min_u64(kept, sizeof(chr->pending) - chr->pending_len);
+	memcpy(chr->pending + chr->pending_len, buf, kept);
+	chr->pending_len += kept;
 	return true;
 }
 
-/* Read what can be had, and watch the host's input exactly while the device has room. */
+/*
+ * Read what can be had, and watch the host's input exactly while the device has room; with a filter
+ * always, since the escape keys have to work most of all when the guest takes nothing.
+ */
 static void input_update(struct chardev *chr)
 {
-	bool room;
+	bool wanted;
 
 	if (!chr->in_open || !chr->client.room)
 		return;
-	room = deliver_pending(chr);
+	wanted = deliver_pending(chr) || chr->filter;
 	if (!chr->in_polled)
 		while (chr->in_open && input_step(chr))
 			;
-	else if (!room)
+	else if (!wanted)
 		loop_remove(&chr->in);
 	else if (!chr->in.loop)
 		loop_add(chr->loop, &chr->in, chr->in_fd, EPOLLIN, chr->in.fn);

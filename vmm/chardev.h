@@ -27,7 +27,10 @@ struct chardev_client {
 	void *opaque;
 };
 
-#define CHARDEV_BUFFER 65536
+#define CHARDEV_BUFFER  65536
+#define CHARDEV_READ    64   /* taken from the host at a time */
+#define CHARDEV_PENDING 1024 /* typed ahead, with a filter; without one no more than CHARDEV_READ \
+	                      */
 
 struct chardev {
 	struct loop *loop;
@@ -42,7 +45,7 @@ struct chardev {
 	struct loop_source in, out, kick;
 	bool in_open;   /* not at its end yet */
 	bool in_polled; /* epoll takes it; else (regular file) it can always be read */
-	uint8_t pending[64];
+	uint8_t pending[CHARDEV_PENDING];
 	size_t pending_at, pending_len; /* read and filtered, but the device had no room */
 
 	int nonblock_fd; /* out_fd opened once more without blocking; -1: out_fd itself is used */

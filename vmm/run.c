@@ -266,6 +266,31 @@ static int exit_status(struct session *s)
 	}
 }
 
+/* What is wrong with an option, a file or /dev/kvm is the user's to mend: wrong usage. */
+static bool is_usage(int rc)
+{
+	switch (-rc) {
+	case EINVAL:
+	case ERANGE:
+	case ENOENT:
+	case ENOTDIR:
+	case EISDIR:
+	case EACCES:
+	case EPERM:
+	case E2BIG:
+	case EFBIG:
+	case ENOEXEC:
+	case ENOSPC:
+	case ENOMEM: /* more than the guest or the host has: -m */
+	case ENOTTY: /* --kvm names something else */
+	case ENXIO:
+	case ENODEV:
+		return true;
+	default:
+		return false;
+	}
+}
+
 /* Boot, and boot again while the guest asks for it and the user allows it. The exit status. */
 static int run_guest(struct session *s, struct err *err)
 {
@@ -278,12 +303,7 @@ static int run_guest(struct session *s, struct err *err)
 
 		if (rc < 0) {
 			machine_destroy(&s->machine);
-			/* What is wrong with an option, a file or /dev/kvm is the user's to mend.
-			 */
-			return rc == -EINVAL || rc == -ENOENT || rc == -EACCES || rc == -E2BIG ||
-			                       rc == -ENOSPC
-			               ? EXIT_USAGE
-			               : EXIT_HOST;
+			return is_usage(rc) ? EXIT_USAGE : EXIT_HOST;
 		}
 		vm_stop(&s->machine.vm);
 		again = end == MACHINE_RESET && s->config.on_reset == ON_RESET_REBOOT;

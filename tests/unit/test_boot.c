@@ -54,6 +54,8 @@ static void test_bzimage_load(void **state)
 	assert_int_equal(load_le32(bp + 0x218), 0);
 	assert_int_equal(load_le32(bp + 0x21c), 0);
 	assert_memory_equal(f->ram + LAYOUT_ACPI, "RSD PTR ", 8);
+	/* mov $0x602, %dx; mov $1, %al; out %al, %dx */
+	assert_memory_equal(f->ram + LAYOUT_RESET_VECTOR, "\xba\x02\x06\xb0\x01\xee", 6);
 
 	/* Nothing else of the file, and no dirt. */
 	assert_int_equal(bp[0x1ef], 0);

@@ -573,14 +573,14 @@ static void input_comes_as_there_is_room(void **state)
 	/* No room: what is not taken waits in the host, all but a handful, and nothing spins. */
 	settle();
 	assert_int_equal(s.dev.len, 0);
-	assert_true(pipe_bytes(p[0]) >= sizeof(text) - sizeof(s.chr.pending));
+	assert_true(pipe_bytes(p[0]) >= sizeof(text) - CHARDEV_READ);
 
 	give_room(1);
 	assert_int_equal(s.dev.len, 1);
 	give_room(16);
 	assert_int_equal(s.dev.len, 17);
 	assert_int_equal(s.dev.room, 0);
-	assert_true(pipe_bytes(p[0]) >= sizeof(text) - 17 - sizeof(s.chr.pending));
+	assert_true(pipe_bytes(p[0]) >= sizeof(text) - 17 - CHARDEV_READ);
 	give_room(1000);
 	assert_int_equal(s.dev.len, sizeof(text));
 	assert_memory_equal(s.dev.got, text, sizeof(text));
@@ -762,6 +762,35 @@ static void filtered_input(void **state)
 	close(p[1]);
 }
 
+/* A guest that takes nothing can still be quit: the filter sees what is typed, however much that is. */
+static void filtered_without_room(void **state)
+{
+	char typed[100];
+	size_t seen = 0, all = 0;
+	int p[2];
+
+	(void)state;
+	memset(typed, 'a', sizeof(typed));
+	assert_int_equal(pipe(p), 0);
+	begin(p[0], -1);
+	s.chr.filter = drop_x;
+	s.chr.filter_opaque = &seen;
+	while (all < 3 * CHARDEV_PENDING) {
+		assert_int_equal(write(p[1], typed, sizeof(typed)), sizeof(typed));
+		all += sizeof(typed);
+		settle();
+		assert_int_equal(seen, all);
+	}
+	assert_int_equal(s.dev.len, 0);
+	/* What fits was kept. */
+	for (unsigned i = 0; i < CHARDEV_PENDING + 10; i++)
+		give_room(1);
+	assert_int_equal(s.dev.len, CHARDEV_PENDING);
+	end();
+	close(p[0]);
+	close(p[1]);
+}
+
 /* A guest that reboots: another device takes over, with what the first one had not read. */
 static void another_device_takes_over(void **state)
 {
@@ -807,6 +836,7 @@ int main(void)
 		cmocka_unit_test(a_file_as_input),
 		cmocka_unit_test(dev_null_as_input),
 		cmocka_unit_test(filtered_input),
+		cmocka_unit_test(filtered_without_room),
 		cmocka_unit_test(another_device_takes_over),
 	};
 
