@@ -553,6 +553,10 @@ static void queues_come_and_go(void **state)
 	port_close(port);
 }
 
+#ifndef VIRTIO_NET_HDR_GSO_UDP_L4
+#define VIRTIO_NET_HDR_GSO_UDP_L4 5
+#endif
+
 static const struct virtio_net_hdr gso_header = {
 	.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
 	.gso_type = VIRTIO_NET_HDR_GSO_TCPV4,
@@ -562,8 +566,18 @@ static const struct virtio_net_hdr gso_header = {
 	.csum_offset = 16,
 };
 
-/* A segment of 4000 bytes goes to the guest. Frames that came, *@last: the length of the last. */
-static unsigned send_segment(struct port *port, ssize_t *last, struct virtio_net_hdr *hdr)
+static const struct virtio_net_hdr uso_header = {
+	.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
+	.gso_type = VIRTIO_NET_HDR_GSO_UDP_L4,
+	.hdr_len = 42,
+	.gso_size = 1000,
+	.csum_start = 34,
+	.csum_offset = 6,
+};
+
+/* 4000 bytes in one go to the guest. Frames that came, *@last: the length of the last. */
+static unsigned send_large(struct port *port, uint8_t proto, ssize_t *last,
+                           struct virtio_net_hdr *hdr)
 {
 	int host = packet_socket(name_of(port), true, ETH_P_IP);
 	uint8_t buf[8192];
@@ -571,8 +585,8 @@ static unsigned send_segment(struct port *port, ssize_t *last, struct virtio_net
 	size_t len;
 	ssize_t n;
 
-	memcpy(buf, &gso_header, sizeof(gso_header));
-	len = sizeof(gso_header) + ip_frame(buf + sizeof(gso_header), IPPROTO_TCP, 4000, 999);
+	memcpy(buf, proto == IPPROTO_TCP ? &gso_header : &uso_header, sizeof(*hdr));
+	len = sizeof(*hdr) + ip_frame(buf + sizeof(*hdr), proto, 4000, 999);
 	assert_int_equal(write(host, buf, len), len);
 	close(host);
 	if (!readable(port->fds[0], 2000))
@@ -584,6 +598,11 @@ static unsigned send_segment(struct port *port, ssize_t *last, struct virtio_net
 		frames++;
 	}
 	return frames;
+}
+
+static unsigned send_segment(struct port *port, ssize_t *last, struct virtio_net_hdr *hdr)
+{
+	return send_large(port, IPPROTO_TCP, last, hdr);
 }
 
 static void segments_go_through_whole(void **state)
@@ -637,8 +656,35 @@ static void segments_go_through_whole(void **state)
 	assert_int_equal(port->ops->set_offloads(port, port->guest_offloads), 0);
 	for (unsigned bit = 0; bit < 64; bit++)
 		if (BIT64(bit) & port->guest_offloads)
-			assert_int_equal(port->ops->set_offloads(port, BIT64(bit)), 0);
+			assert_int_equal(port->ops->set_offloads(
+						 port, BIT64(bit) | BIT64(VIRTIO_NET_F_GUEST_CSUM)),
+			                 0);
 	assert_int_equal(port->ops->set_offloads(port, BIT64(VIRTIO_NET_F_CSUM)), -EINVAL);
+	port_close(port);
+}
+
+static void datagrams_go_through_whole(void **state)
+{
+	const uint64_t csum = BIT64(VIRTIO_NET_F_GUEST_CSUM);
+	struct virtio_net_hdr hdr;
+	struct port *port;
+	ssize_t last = 0;
+
+	(void)state;
+	need_tap();
+	port = open_tap(NULL, 1, true);
+	if (!(port->guest_offloads & PORT_GUEST_USO)) {
+		port_close(port);
+		skip(); /* before Linux 6.2 */
+	}
+	assert_int_equal(send_large(port, IPPROTO_UDP, &last, &hdr), 4);
+	assert_int_equal(port->ops->set_offloads(port, csum | PORT_GUEST_USO), 0);
+	assert_int_equal(send_large(port, IPPROTO_UDP, &last, &hdr), 1);
+	assert_int_equal(last, PORT_VNET_HDR + 42 + 4000);
+	assert_int_equal(hdr.gso_type, VIRTIO_NET_HDR_GSO_UDP_L4);
+	/* A driver of only one kind must not be sent the other, and the kernel knows no half. */
+	assert_int_equal(port->ops->set_offloads(port, csum | BIT64(VIRTIO_NET_F_GUEST_USO6)), 0);
+	assert_int_equal(send_large(port, IPPROTO_UDP, &last, &hdr), 4);
 	port_close(port);
 }
 
@@ -766,6 +812,7 @@ int main(void)
 		cmocka_unit_test(permissions),
 		cmocka_unit_test(queues_come_and_go),
 		cmocka_unit_test(segments_go_through_whole),
+		cmocka_unit_test(datagrams_go_through_whole),
 		cmocka_unit_test(what_its_last_user_asked_for_is_forgotten),
 		cmocka_unit_test(handed_over),
 	};
