@@ -17,6 +17,18 @@ int err_set(struct err *err, int code, const char *fmt, ...)
 	return code;
 }
 
+/* ": @text" behind the first @at bytes, as much as fits. */
+static void append(struct err *err, int at, const char *text)
+{
+	size_t room;
+
+	if (at < 0 || (size_t)at >= sizeof(err->msg))
+		return;
+	room = sizeof(err->msg) - (size_t)at;
+	if ((size_t)snprintf(err->msg + at, room, ": %s", text) >= room)
+		err->msg[sizeof(err->msg) - 1] = '\0'; /* a cut message is still a message */
+}
+
 int err_errno(struct err *err, int code, const char *fmt, ...)
 {
 	va_list ap;
@@ -27,8 +39,7 @@ int err_errno(struct err *err, int code, const char *fmt, ...)
 	va_start(ap, fmt);
 	n = vsnprintf(err->msg, sizeof(err->msg), fmt, ap);
 	va_end(ap);
-	if (n >= 0 && (size_t)n < sizeof(err->msg))
-		snprintf(err->msg + n, sizeof(err->msg) - (size_t)n, ": %s", strerror(-code));
+	append(err, n, strerror(-code));
 	return code;
 }
 
