@@ -12,14 +12,16 @@
 lab_memory=4096 # MiB
 lab_disk=8G     # size of the second disk, a sparse file: fixed, for the driver knows it already
 
+lab_accel="tcg,thread=multi"
+
 # lab_machine DIR RUN: sets the array "machine". DIR has the lab's image; RUN is the run's own
-# folder, made by lab_run_dir, with the file "disk". The console is the chardev "console",
-# which the caller adds.
+# folder, made by lab_run_dir, with the file "disk". The caller adds the accelerator, the memory,
+# and the chardev "console".
 lab_machine() {
 	machine=(
 		qemu-system-x86_64 -name trivm-lab
 		-nodefaults -no-user-config -display none -no-reboot
-		-accel "tcg,thread=multi" -cpu "EPYC,+svm,+npt" -smp 2
+		-cpu "EPYC,+svm,+npt" -smp 2
 		-kernel "$1/vmlinuz" -initrd "$1/initrd.img"
 		-drive "file=$1/root.img,if=none,id=root,format=raw,snapshot=on"
 		-device "virtio-blk-pci,drive=root,addr=3"
