@@ -17,6 +17,7 @@
 #include "devices/net/port_socket.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -60,8 +61,8 @@ static int answered(const struct sockaddr_un *addr, int type)
 	fd_close(&fd);
 	if (rc == -ECONNREFUSED || rc == -ENOENT)
 		return 0;
-	/* A queue that is full (EAGAIN) or another type of socket is somebody's, too. */
-	return rc == 0 || rc == -EAGAIN || rc == -EPROTOTYPE ? 1 : rc;
+	/* Somebody's, too: a queue that is full, one that is connected to another, another type. */
+	return rc == 0 || rc == -EAGAIN || rc == -EPERM || rc == -EPROTOTYPE ? 1 : rc;
 }
 
 int socket_bind(int fd, int type, const char *path, struct stat *bound, struct err *err)
@@ -147,6 +148,7 @@ struct dgram_port {
 	char *local;       /* our address, or NULL while it is not bound */
 	struct stat bound; /* the file that stands for it */
 	int stop_fd, inotify;
+	int again; /* the same socket, for the thread: the other number is the datapath's alone */
 	pthread_t thread;
 	bool started;
 };
@@ -187,7 +189,7 @@ static void *dgram_thread(void *arg)
 
 	for (;;) {
 		if (!connected)
-			connected = socket_connect(d->port.fds[0], &d->peer) == 0;
+			connected = socket_connect(d->again, &d->peer) == 0;
 		/* Without inotify there is no other way to hear of a peer that came back. */
 		poll(p, 2, connected && d->inotify >= 0 ? -1 : wait);
 		if (p[0].revents)
@@ -219,6 +221,7 @@ static void dgram_close(struct port *port)
 		pthread_join(d->thread, NULL);
 	}
 	fd_close(&port->fds[0]);
+	fd_close(&d->again);
 	fd_close(&d->stop_fd);
 	fd_close(&d->inotify);
 	if (d->local)
@@ -280,7 +283,8 @@ static int dgram_set_up(struct dgram_port *d, const struct port_socket_config *c
 		rc = socket_peer_error(config->path, rc, err);
 	if (rc < 0)
 		return rc;
-	rc = d->stop_fd = fd_eventfd();
+	d->again = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	rc = d->stop_fd = d->again < 0 ? -errno : fd_eventfd();
 	if (rc >= 0)
 		rc = port_thread(&d->thread, "net-socket", dgram_thread, d);
 	if (rc < 0)
@@ -301,7 +305,7 @@ static int dgram_open(struct port **port, const struct port_socket_config *confi
 	d->port.queues = 1;
 	for (unsigned i = 0; i < PORT_QUEUES_MAX; i++)
 		d->port.fds[i] = -1;
-	d->stop_fd = d->inotify = -1;
+	d->stop_fd = d->inotify = d->again = -1;
 	rc = dgram_set_up(d, config, err);
 	if (rc < 0) {
 		dgram_close(&d->port);
