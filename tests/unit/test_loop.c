@@ -274,9 +274,9 @@ static void timers(void **state)
 
 	start = now_ms();
 	loop_timer_set(fd, 30);
-	while (t.calls == 0 && now_ms() - start < 5000)
+	while (t.calls == 0 && now_ms() - start < 30000)
 		loop_once(&loop, 5000);
-	assert_in_range(now_ms() - start, 29, 4000);
+	assert_in_range(now_ms() - start, 29, 30000);
 	assert_int_equal(t.calls, 1);
 	assert_int_equal(loop_once(&loop, 80), 0); /* once */
 
@@ -300,7 +300,7 @@ static void a_wait_ends_in_time(void **state)
 	(void)state;
 	assert_int_equal(loop_init(&loop), 0);
 	assert_int_equal(loop_once(&loop, 40), 0);
-	assert_in_range(now_ms() - start, 39, 4000);
+	assert_in_range(now_ms() - start, 39, 30000);
 	loop_destroy(&loop);
 }
 
