@@ -1,28 +1,34 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * device: what every virtio device is to its driver (virtio 1.2, 2.1 "Device Status Field" to 2.6,
- *and 3.1 "Device Initialization"), whichever transport carries it.
+ * and 3.1 "Device Initialization"), whichever transport carries it.
  *
  *	transport (pci, mmio)	registers <-> the calls below; interrupts out
  *	struct virtio_device	status, features, queues' settings, config generation: this file
  *	a device (net, blk ...)	struct virtio_device_ops: what it does with running queues
  *
- * Device status, as bits that the driver sets in order:
+ * Device status, as bits that the driver sets in this order, and can only clear all together:
  *
- *	0 -> ACKNOWLEDGE -> DRIVER -> FEATURES_OK -> DRIVER_OK        (the device runs)
- *
- *   before FEATURES_OK	 the driver may select features; FEATURES_OK sticks only if it took no
- *feature that was not offered, and VERSION_1 (there is no legacy interface) before DRIVER_OK	 it
- *may set up queues; nothing is touched in guest memory DRIVER_OK		 ops->start() was
- *called; queues that are enabled run. Later enabling and ring reset (VIRTIO_F_RING_RESET) start and
- *stop one queue NEEDS_RESET	 the device found something wrong (virtio_device_broken()); it has
- *stopped looking at its queues and waits for reset status 0 written	 reset: ops->stop() returns
- *when nothing touches guest memory any more
+ *   - ACKNOWLEDGE, DRIVER: say something about the driver, and change nothing here.
+ *   - Until FEATURES_OK the driver may select features. FEATURES_OK sticks only if it took none
+ *     that was not offered, and VERSION_1 (there is no legacy interface).
+ *   - Until DRIVER_OK it sets up queues; nothing is touched in guest memory. DRIVER_OK is not
+ *     taken without FEATURES_OK.
+ *   - DRIVER_OK: ops->start() is called; queues that are enabled run. Later enabling, and ring
+ *     reset (VIRTIO_F_RING_RESET), start and stop one queue.
+ *   - NEEDS_RESET is the device's: it found something wrong (virtio_device_broken()), has stopped
+ *     looking at the queue in question and waits for a reset.
+ *   - Status 0 written at any moment is a reset: ops->stop() returns when nothing touches guest
+ *     memory any more, then all is as it was at first, and only then 0 can be read back.
  *
  * Threads: the transport calls in on vCPU threads, and every call takes dev->lock. The owner of a
- *queue (a thread of the device) never takes dev->lock; it talks to the driver by
- *virtio_queue_interrupt() and virtio_device_broken(), which any thread may call. ops are called
- *with dev->lock held, and may wait for the device's threads to leave their queues.
+ * queue (a thread of the device, or the main loop) never takes dev->lock: a reset holds it while it
+ * waits for the owner. It talks to the driver by virtio_queue_interrupt(), virtio_config_changed()
+ * and virtio_device_broken(), which any thread may call with or without dev->lock. ops are called
+ * with dev->lock held, and may wait for the device's threads to leave their queues.
+ *
+ * Locks, in the order in which they are taken: the PCI host's, dev->lock, a device's own, the
+ * transport's, and then those of the services (MSI-X, bus, interrupt controller).
  */
 #ifndef TRIVM_DEVICES_VIRTIO_DEVICE_H
 #define TRIVM_DEVICES_VIRTIO_DEVICE_H
@@ -46,7 +52,8 @@ struct virtio_device;
 
 /*
  * How a queue's interrupts and notifications travel. The eventfds belong to the transport, which
- * lends them to whoever moves the queue's data.
+ * lends them to whoever moves the queue's data. All are non-blocking; -1 before there is a
+ * transport.
  */
 struct virtio_queue_events {
 	int kick_fd; /* readable: the driver notified the queue */
@@ -56,6 +63,11 @@ struct virtio_queue_events {
 	 * then only virtio_queue_interrupt() interrupts.
 	 */
 	int call_fd;
+	/*
+	 * The same for those who cannot call virtio_queue_interrupt(), the kernel and other
+	 * processes: with inject=ioctl the VMM reads it and injects on their behalf.
+	 */
+	int peer_call_fd;
 };
 
 struct virtio_queue {
@@ -91,19 +103,31 @@ struct virtio_device_ops {
 	void (*config_read)(struct virtio_device *dev, uint32_t offset, void *buf, uint32_t len);
 	void (*config_write)(struct virtio_device *dev, uint32_t offset, const void *buf,
 	                     uint32_t len);
+	/*
+	 * For devices whose queues the main loop serves; NULL: the owners read their kick_fd
+	 * themselves. Queue @index was notified, or has just started. On the main thread, without
+	 * dev->lock. The notification may be an old one: the queue may have stopped since.
+	 */
+	void (*kicked)(struct virtio_device *dev, unsigned index);
 };
 
-/* The transport's half: any thread, no dev->lock needed, never blocks. */
+/* The transport's half. The interrupts: any thread, dev->lock not needed, never blocks. */
 struct virtio_transport_ops {
 	/* A used-buffer interrupt for queue @index, delivered by the VMM itself. */
 	void (*queue_interrupt)(void *transport, unsigned index);
 	/* A configuration change interrupt. */
 	void (*config_interrupt)(void *transport);
 	/*
-	 * Queue settings changed that the transport acts on: the device starts or stops (@running).
-	 * ioeventfds and irqfds are attached and detached here. dev->lock is held.
+	 * Which queues run (dev->queues[].running) has changed, or will in a moment: a queue's
+	 * routes are there before its owner starts and until it has stopped. ioeventfds and irqfds
+	 * are attached and detached here. @running: the device as a whole. dev->lock is held.
 	 */
 	void (*running)(void *transport, bool running);
+	/*
+	 * The device (@index negative) or a queue is as after power-on: forget vectors and causes
+	 * of interrupts. What is to be reset does not run any more. dev->lock is held.
+	 */
+	void (*reset)(void *transport, int index);
 };
 
 struct virtio_device {
@@ -118,8 +142,9 @@ struct virtio_device {
 	const struct virtio_transport_ops *transport_ops;
 	void *transport;
 
-	_Atomic uint8_t status; /* written under lock, NEEDS_RESET also by queue owners */
-	_Atomic uint32_t config_generation; /* 2.5.2 */
+	_Atomic uint8_t status;     /* written under lock, NEEDS_RESET also by queue owners */
+	_Atomic bool config_newer;  /* than what was last read: the next read is a new generation */
+	uint32_t config_generation; /* 2.5.2; lock */
 
 	pthread_mutex_t lock;     /* the fields below */
 	uint64_t driver_features; /* as written; negotiated once FEATURES_OK is set */
@@ -132,6 +157,8 @@ struct virtio_device {
 /* --- For devices. --- */
 
 /*
+ * Everything is copied but @ops and @mem, and @name. RING_RESET is not offered without
+ * ops->queue_start and queue_stop.
  * @offered: the device's own features; VERSION_1, RING_PACKED, EVENT_IDX, INDIRECT_DESC, RING_RESET
  * ... are the device's to add by virtio_ring_features(). @queue_sizes: the largest size of each
  * queue.
@@ -140,7 +167,11 @@ void virtio_device_init(struct virtio_device *dev, const char *name, uint16_t ty
                         const struct virtio_device_ops *ops, uint64_t offered, uint32_t config_size,
                         const uint16_t *queue_sizes, unsigned nr_queues, const struct memory *mem);
 
-/* Stops the device if it runs. The transport is gone or does not call any more. Idempotent. */
+/*
+ * A reset, and then nothing more: the transport does not call any more (vCPUs are stopped). It and
+ * its eventfds may still be there, or be gone already; in both cases the device's memory outlives
+ * the transport. Main thread. Idempotent.
+ */
 void virtio_device_destroy(struct virtio_device *dev);
 
 /* The features of our queues: VERSION_1, EVENT_IDX, INDIRECT_DESC, RING_RESET; @packed:
@@ -163,7 +194,11 @@ int virtio_queue_take(struct virtio_device *dev, unsigned index, struct virtq *q
  * thread. */
 void virtio_queue_interrupt(struct virtio_device *dev, unsigned index);
 
-/* The device-specific configuration changed: new generation, interrupt. Any thread. */
+/*
+ * The device-specific configuration changed: new generation, and an interrupt if the driver is
+ * there. Fields that belong together are changed, and this called, within one hold of dev->lock;
+ * for a single field that is not needed. Any thread.
+ */
 void virtio_config_changed(struct virtio_device *dev);
 
 /*
@@ -187,7 +222,11 @@ uint32_t virtio_features_window(const struct virtio_device *dev,
 uint32_t virtio_driver_features_window(struct virtio_device *dev, uint32_t select);
 void virtio_set_driver_features(struct virtio_device *dev, uint32_t select, uint32_t value);
 
-/* Queue settings. @index out of range: reads give 0, writes do nothing. */
+/*
+ * Queue settings. @index out of range: reads give 0, writes do nothing. Nothing but ENABLE and
+ * RESET can be written while a queue is enabled; a size that it cannot have is not taken. ENABLE 0
+ * stops the queue (virtio-mmio; virtio-pci has no such write).
+ */
 enum virtio_queue_field {
 	VIRTIO_QUEUE_SIZE,
 	VIRTIO_QUEUE_DESC_LOW,
@@ -205,6 +244,7 @@ void virtio_queue_set(struct virtio_device *dev, uint32_t index, enum virtio_que
 uint16_t virtio_queue_size_max(const struct virtio_device *dev, uint32_t index);
 
 /* Out of config_size: reads give 0, writes do nothing. */
+uint32_t virtio_config_generation(struct virtio_device *dev);
 void virtio_config_read(struct virtio_device *dev, uint32_t offset, void *buf, uint32_t len);
 void virtio_config_write(struct virtio_device *dev, uint32_t offset, const void *buf, uint32_t len);
 
