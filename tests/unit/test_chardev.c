@@ -762,7 +762,8 @@ static void filtered_input(void **state)
 	close(p[1]);
 }
 
-/* A guest that takes nothing can still be quit: the filter sees what is typed, however much that is. */
+/* A guest that takes nothing can still be quit: the filter sees what is typed, however much that
+ * is. */
 static void filtered_without_room(void **state)
 {
 	char typed[100];
