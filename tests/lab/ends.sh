@@ -37,75 +37,84 @@ echo poweroff | expect "$name" 0 out trivm run && pass "$name"
 name="reboot: status 121"
 echo 'reboot -f' | expect "$name" 121 out trivm run && pass "$name"
 
+# A guest whose terminal is a pipe that stays open: it never reads an end of file.
+mkfifo keys
+exec 9<>keys
+start() { # ARGUMENTS...: in the background, its process is $guest
+	: >out
+	trivm run "$@" <&9 >out 2>&1 &
+	guest=$!
+}
+wait_for() { # TEXT TIMES: until its output has TEXT so often
+	local n=0
+	while [ $n -lt $((2 * limit)) ] && [ "$(grep -ac "$1" out)" -lt "$2" ]; do
+		sleep 0.5
+		n=$((n + 1))
+	done
+	[ "$(grep -ac "$1" out)" -ge "$2" ]
+}
+# Its status, or 99 if it is still there after 30 s.
+end_of_guest() {
+	local n=0
+	while kill -0 "$guest" 2>/dev/null && [ $n -lt 60 ]; do
+		sleep 0.5
+		n=$((n + 1))
+	done
+	if kill -0 "$guest" 2>/dev/null; then
+		kill -9 "$guest"
+		wait "$guest" 2>/dev/null
+		return 99
+	fi
+	wait "$guest" 2>/dev/null
+}
+judge() { # STATUS WANTED
+	if [ "$1" -eq "$2" ]; then
+		pass "$name"
+	else
+		echo "     status $1, not $2"
+		fail "$name" out
+	fi
+}
+
 name="reboot with --on-reset reboot: the guest comes back"
-cat >in <<'E2'
-stty -echo; if grep -q again /proc/cmdline; then echo; fi; echo "UP-""$(cut -d. -f1 /proc/uptime)"; reboot -f
-E2
-(cat in; sleep 100) | timeout -k 5 $limit trivm run --on-reset reboot >out 2>&1 &
-pid=$!
-n=0
-while [ $n -lt 100 ] && [ "$(grep -ac 'Welcome to trivm' out)" -lt 2 ]; do sleep 1; n=$((n + 1)); done
-if [ "$(grep -ac 'Welcome to trivm' out)" -ge 2 ]; then pass "$name"; else fail "$name" out; fi
-pkill -9 -f on-reset
-wait $pid 2>/dev/null
+start --on-reset reboot
+wait_for 'Welcome to trivm' 1
+echo 'reboot -f' >&9
+if wait_for 'Welcome to trivm' 2; then
+	echo 'poweroff' >&9
+	end_of_guest
+	judge $? 0
+else
+	kill -9 $guest
+	fail "$name" out
+fi
 
 name="panic: status 122"
 expect "$name" 122 out trivm run --exec 'sleep 2; echo c >/proc/sysrq-trigger; sleep 60' &&
 	{ grep -q 'kernel panicked' out && pass "$name" || fail "$name: no word of the panic" out; }
 
-# A guest at its prompt, then signals.
-start_idle() {
-	: >out
-	sleep 1000 | trivm run >out 2>&1 &
-	idle_job=$!
-	local n=0
-	while [ $n -lt "$limit" ] && ! grep -aq 'Welcome to trivm' out; do
-		sleep 0.5
-		n=$((n + 1))
-	done
-	sleep 2 # the power button's reader starts behind the shell
-	idle=$(pgrep -xn trivm)
-}
-end_idle() { # waits for trivm's own status
-	local n=0
-	while kill -0 "$idle" 2>/dev/null && [ $n -lt 60 ]; do
-		sleep 0.5
-		n=$((n + 1))
-	done
-	if kill -0 "$idle" 2>/dev/null; then
-		kill -9 "$idle"
-		return 99
-	fi
-	wait $idle_job
-}
-
 name="SIGTERM: an orderly shutdown, status 0"
-start_idle
-kill -TERM "$idle"
-end_idle
-status=$?
-if [ $status -eq 0 ]; then pass "$name"; else echo "     status $status"; fail "$name" out; fi
+start
+wait_for 'Welcome to trivm' 1
+sleep 3 # the power button's reader starts behind the shell
+kill -TERM $guest
+end_of_guest
+judge $? 0
 
 name="two SIGTERM: at once, status 143"
-start_idle
-kill -STOP "$idle"
-kill -TERM "$idle"
-kill -CONT "$idle"
-kill -TERM "$idle"
+start
+wait_for 'Welcome to trivm' 1
+kill -TERM $guest
 sleep 0.05
-kill -TERM "$idle" 2>/dev/null
-end_idle
-status=$?
-if [ $status -eq 143 ]; then pass "$name"; else echo "     status $status"; fail "$name" out; fi
+kill -TERM $guest
+end_of_guest
+judge $? 143
 
 name="SIGTERM ends a running --exec"
-trivm run --exec 'echo started; sleep 500' >out 2>&1 &
-pid=$!
-n=0
-while [ $n -lt 120 ] && ! grep -aq started out; do sleep 0.5; n=$((n + 1)); done
-sleep 2
-kill -TERM $pid
-wait $pid
-status=$?
-if [ $status -eq 143 ]; then pass "$name"; else echo "     status $status"; fail "$name" out; fi
+start --exec 'echo started; sleep 500'
+wait_for started 1
+sleep 3
+kill -TERM $guest
+end_of_guest
+judge $? 143
 finish
