@@ -32,7 +32,7 @@ bool probe_cpu_has_virtualization(void)
 {
 	unsigned a, b, c, d;
 
-	if (__get_cpuid(1, &a, &b, &c, &d) && (c & bit_VMX))
+	if (__get_cpuid(1, &a, &b, &c, &d) && (c & (1u << 5))) /* VMX */
 		return true;
 	return __get_cpuid(0x80000001, &a, &b, &c, &d) && (c & (1u << 2)); /* SVM */
 }
