@@ -331,7 +331,7 @@ static void reg_write(struct virtio_mmio *m, uint64_t reg, uint32_t value)
 		virtio_queue_set(m->dev, s.queue, field, value);
 	else if (reg == VIRTIO_MMIO_DRIVER_FEATURES)
 		virtio_set_driver_features(m->dev, s.driver_features, value);
-	else if (reg == VIRTIO_MMIO_STATUS)
+	else if (reg == VIRTIO_MMIO_STATUS && (value == 0 || (uint8_t)value)) /* 0: all of it */
 		virtio_set_status(m->dev, (uint8_t)value);
 	else if (reg == VIRTIO_MMIO_QUEUE_NOTIFY)
 		virtio_events_kick(&m->events, value);
