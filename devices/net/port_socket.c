@@ -125,6 +125,7 @@ int socket_peer_error(const char *path, int rc, struct err *err)
 			               path);
 		return 0;
 	case -EAGAIN:
+	case -EPERM: /* it is still connected to the one that we come back as, or to another */
 		return 0;
 	case -EACCES:
 		return err_set(err, rc,
@@ -279,10 +280,12 @@ static int dgram_set_up(struct dgram_port *d, const struct port_socket_config *c
 	/* Before the first attempt, so that a peer that comes right after it is not missed. */
 	d->inotify = watch_directory(config->path);
 	rc = socket_connect(fd, &d->peer);
-	if (rc < 0)
+	if (rc < 0) {
 		rc = socket_peer_error(config->path, rc, err);
-	if (rc < 0)
-		return rc;
+		if (rc < 0)
+			return rc;
+		log_info("port=socket:%s: nobody is there yet; waiting for the peer", config->path);
+	}
 	d->again = fcntl(fd, F_DUPFD_CLOEXEC, 0);
 	rc = d->stop_fd = d->again < 0 ? -errno : fd_eventfd();
 	if (rc >= 0)

@@ -18,7 +18,8 @@
  * on nobody knows where frames begin; a frame shorter than an Ethernet header is left out. It may
  * go and come back. A server listens all the time, and lets one peer in at a time: the next waits
  *in the backlog. A client tries again, after 10 ms, then more, once a second in the end. With a new
- * connection both buffers start empty: half a frame of the old one would be garbage.
+ * connection both buffers start empty: half a frame of the old one would be garbage. Whole frames
+ * that a peer sent before it left are still delivered, before the next one is let in.
  */
 #include <errno.h>
 #include <poll.h>
@@ -87,8 +88,7 @@ static int64_t now_ms(void)
 static void connected(struct stream_port *s, int fd)
 {
 	s->peer = fd;
-	s->in.len = s->out.len = 0;
-	s->in_full = false;
+	s->in.len = 0; /* all that was whole has been delivered */
 	port_big_buffer(fd);
 	log_limited(&s->limit, LOG_INFO, "port=socket:%s: connected", s->addr.sun_path);
 }
@@ -96,6 +96,7 @@ static void connected(struct stream_port *s, int fd)
 static void disconnect(struct stream_port *s, const char *why)
 {
 	fd_close(&s->peer);
+	s->out.len = 0;
 	s->retry_at = now_ms() + s->retry_ms;
 	log_limited(&s->limit, LOG_WARN, "port=socket:%s: disconnected (%s); waiting for the peer",
 	            s->addr.sun_path, why);
@@ -222,11 +223,17 @@ static void from_guest(struct stream_port *s)
 
 /* --- The thread --- */
 
+/* There is none, and the guest has all that the last one sent. */
+static bool ready_for_peer(const struct stream_port *s)
+{
+	return s->peer < 0 && !s->in_full;
+}
+
 static void prepare(const struct stream_port *s, struct pollfd p[POLLS])
 {
 	short pair = 0, peer = 0;
 
-	if (s->peer < 0 || out_has_room(s))
+	if (out_has_room(s))
 		pair |= POLLIN;
 	if (s->in_full)
 		pair |= POLLOUT;
@@ -238,7 +245,8 @@ static void prepare(const struct stream_port *s, struct pollfd p[POLLS])
 	p[POLL_PAIR] = (struct pollfd){.fd = s->pair, .events = pair};
 	/* A hang-up is reported whether asked for or not: if nothing is wanted, look away. */
 	p[POLL_PEER] = (struct pollfd){.fd = peer ? s->peer : -1, .events = peer};
-	p[POLL_LISTEN] = (struct pollfd){.fd = s->peer < 0 ? s->listen_fd : -1, .events = POLLIN};
+	p[POLL_LISTEN] =
+		(struct pollfd){.fd = ready_for_peer(s) ? s->listen_fd : -1, .events = POLLIN};
 }
 
 static void *stream_thread(void *arg)
@@ -249,7 +257,7 @@ static void *stream_thread(void *arg)
 	for (;;) {
 		int wait = -1;
 
-		if (s->peer < 0 && !s->server) {
+		if (!s->server && ready_for_peer(s)) {
 			if (now_ms() >= s->retry_at)
 				try_connect(s);
 			wait = s->peer < 0 ? s->retry_ms : -1;
