@@ -266,10 +266,15 @@ static void take_frames(struct user_port *u)
 		ssize_t len = recv(u->pair, u->frame, sizeof(u->frame), MSG_DONTWAIT | MSG_TRUNC);
 
 		if (len < 0)
-			return;
+			break;
 		if (len >= PORT_FRAME_MIN && len <= PORT_FRAME_MAX)
 			slirp_lib.input(u->slirp, u->frame, (int)len);
 	}
+	/*
+	 * What waited for the guest's answer to ARP goes out only from here. As if poll() had
+	 * failed: nothing is known of the descriptors.
+	 */
+	slirp_lib.pollfds_poll(u->slirp, 1, get_revents, u);
 }
 
 /* Is there still room for what the host's sockets would bring? */
@@ -307,6 +312,7 @@ static void *user_thread(void *arg)
 		quiet = rc == 0 ? quiet + 1 : 0;
 
 		pthread_mutex_lock(&slirp_lib.lock);
+		/* First, since this also sets libslirp's clock, which everything else goes by. */
 		slirp_lib.pollfds_poll(u->slirp, rc < 0, get_revents, u);
 		run_timers(u);
 		if (rc > 0 && u->polls[POLL_PAIR].revents & POLLIN)
