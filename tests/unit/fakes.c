@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "vmm/endian.h"
+#include "vmm/fd.h"
 #include "vmm/util.h"
 
 static struct fake_irq *fake_of(struct irq_controller *ctl)
@@ -93,6 +94,35 @@ static int route_set(struct irq_controller *ctl, uint32_t gsi, const struct msi_
 	return rc;
 }
 
+/* Where @fd is attached, or NULL. irq->lock is held. */
+static struct fake_irqfd *find_irqfd(struct fake_irq *irq, int fd)
+{
+	for (unsigned i = 0; i < irq->nr_irqfds; i++)
+		if (irq->irqfds[i].fd == fd)
+			return &irq->irqfds[i];
+	return NULL;
+}
+
+static int attach_irqfd(struct fake_irq *irq, uint32_t gsi, int fd)
+{
+	if (find_irqfd(irq, fd))
+		return -EBUSY;
+	assert_true(irq->nr_irqfds < FAKE_IRQFDS);
+	irq->irqfds[irq->nr_irqfds++] = (struct fake_irqfd){.gsi = gsi, .fd = fd};
+	irq->gsi[gsi].irqfd = fd;
+	return 0;
+}
+
+static int detach_irqfd(struct fake_irq *irq, uint32_t gsi, int fd)
+{
+	struct fake_irqfd *at = find_irqfd(irq, fd);
+
+	if (at && at->gsi == gsi)
+		*at = irq->irqfds[--irq->nr_irqfds];
+	irq->gsi[gsi].irqfd = -1;
+	return 0;
+}
+
 static int irqfd(struct irq_controller *ctl, uint32_t gsi, int fd, bool assign)
 {
 	struct fake_irq *irq = fake_of(ctl);
@@ -102,9 +132,34 @@ static int irqfd(struct irq_controller *ctl, uint32_t gsi, int fd, bool assign)
 	pthread_mutex_lock(&irq->lock);
 	rc = irq->irqfd_error;
 	if (rc == 0)
-		irq->gsi[gsi].irqfd = assign ? fd : -1;
+		rc = assign ? attach_irqfd(irq, gsi, fd) : detach_irqfd(irq, gsi, fd);
 	pthread_mutex_unlock(&irq->lock);
 	return rc;
+}
+
+bool fake_irq_has_irqfd(struct fake_irq *irq, uint32_t gsi, int fd)
+{
+	struct fake_irqfd *at = find_irqfd(irq, fd);
+
+	return at && at->gsi == gsi;
+}
+
+unsigned fake_irq_kernel(struct fake_irq *irq)
+{
+	unsigned events = 0;
+
+	for (unsigned i = 0; i < irq->nr_irqfds; i++) {
+		struct fake_gsi *g = &irq->gsi[irq->irqfds[i].gsi];
+
+		if (!fd_drain(irq->irqfds[i].fd))
+			continue;
+		events++;
+		if (irq->irqfds[i].gsi < irq->pins)
+			g->rises++;
+		else if (g->routed)
+			irq_send_msi(&irq->ctl, &g->route);
+	}
+	return events;
 }
 
 static const struct irq_controller_ops fake_irq_ops = {
@@ -120,6 +175,7 @@ void fake_irq_init(struct fake_irq *irq, unsigned pins)
 {
 	memset(irq, 0, sizeof(*irq));
 	irq->ctl.ops = &fake_irq_ops;
+	irq->pins = pins;
 	pthread_mutex_init(&irq->lock, NULL);
 	for (unsigned i = 0; i < FAKE_IRQ_GSIS; i++)
 		irq->gsi[i] = (struct fake_gsi){.irqfd = -1, .allocated = i < pins};

@@ -29,12 +29,22 @@ struct fake_gsi {
 	int irqfd;
 };
 
+#define FAKE_IRQFDS 128
+
+struct fake_irqfd {
+	uint32_t gsi;
+	int fd;
+};
+
 struct fake_irq {
 	struct irq_controller ctl; /* what the device under test is given */
 	pthread_mutex_t lock;
+	unsigned pins;
 	struct fake_gsi gsi[FAKE_IRQ_GSIS];
 	unsigned nr_msi; /* messages sent; the first FAKE_IRQ_MSIS are kept */
 	struct msi_message msi[FAKE_IRQ_MSIS];
+	unsigned nr_irqfds; /* attached now; as with KVM, each fd once */
+	struct fake_irqfd irqfds[FAKE_IRQFDS];
 	/* Negative: what the next calls answer, until the test sets them back to 0. */
 	int send_error, route_error, irqfd_error;
 };
@@ -42,6 +52,13 @@ struct fake_irq {
 /* GSIs below @pins are lines, irq_route_alloc() hands out those from @pins on. */
 void fake_irq_init(struct fake_irq *irq, unsigned pins);
 struct irq_line fake_irq_line(struct fake_irq *irq, uint32_t gsi);
+
+/*
+ * What KVM does on its own: take the events out of the attached eventfds and deliver what the GSI
+ * stands for: its message, if it has a route, or a pulse of the line. How many fds had events.
+ */
+unsigned fake_irq_kernel(struct fake_irq *irq);
+bool fake_irq_has_irqfd(struct fake_irq *irq, uint32_t gsi, int fd);
 
 #define FAKE_EVENTS (GUEST_CRASH + 1)
 
