@@ -717,7 +717,7 @@ static void two_networks_at_once(void **state)
 static struct {
 	const SlirpCb *cb;
 	void *opaque;
-	void *timer;
+	void *timer, *spare;
 	int64_t armed_at, fired_at[TICKS];
 	int pipe[2];    /* [0]: a socket of the host's, for the guest */
 	unsigned extra; /* add this many more descriptors */
@@ -738,13 +738,14 @@ static void fake_tick(void *opaque)
 	unsigned n = atomic_load(&fake.ticks);
 
 	assert_ptr_equal(opaque, &fake);
-	fake.fired_at[n] = fake_ms();
+	if (n < TICKS)
+		fake.fired_at[n] = fake_ms();
+	if (n == 0)
+		fake.cb->timer_free(fake.spare, fake.opaque);
 	if (n + 1 < TICKS) {
 		/* Armed twice: the later call counts. */
 		fake.cb->timer_mod(fake.timer, fake_ms() + 100000, fake.opaque);
 		fake.cb->timer_mod(fake.timer, fake_ms() + 30, fake.opaque);
-	} else {
-		fake.cb->timer_free(fake.timer, fake.opaque);
 	}
 	atomic_store(&fake.ticks, n + 1);
 }
@@ -756,7 +757,7 @@ static Slirp *fake_new(const SlirpConfig *cfg, const SlirpCb *callbacks, void *o
 	fake.opaque = opaque;
 	/* Some that are never armed, and one that is. */
 	for (unsigned i = 0; i < 3; i++)
-		callbacks->timer_new(fake_tick, NULL, opaque);
+		fake.spare = callbacks->timer_new(fake_tick, NULL, opaque);
 	fake.timer = callbacks->timer_new(fake_tick, &fake, opaque);
 	fake.armed_at = fake_ms();
 	callbacks->timer_mod(fake.timer, fake.armed_at + 30, opaque);
@@ -844,7 +845,7 @@ static void timers_fire_once_and_in_time(void **state)
 		usleep(1000);
 	assert_int_equal(atomic_load(&fake.ticks), TICKS);
 	usleep(50000);
-	assert_int_equal(atomic_load(&fake.ticks), TICKS); /* it is gone */
+	assert_int_equal(atomic_load(&fake.ticks), TICKS); /* once is once */
 	before = fake.armed_at;
 	for (unsigned i = 0; i < TICKS; i++) {
 		if (fake.fired_at[i] - before < 30)
@@ -908,6 +909,7 @@ static void slow_guest_makes_the_host_wait(void **state)
 	for (unsigned i = 0; !atomic_load(&fake.inputs) && i < PATIENCE; i++)
 		usleep(1000);
 	assert_int_equal(atomic_load(&fake.inputs), 1);
+	fd_close(&fake.pipe[1]); /* a hang-up, on which a poll() that is not asked returns, too */
 	usleep(20000);
 	fills = atomic_load(&fake.fills);
 	assert_true(sent > 20 && sent < 100000);
