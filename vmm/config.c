@@ -16,7 +16,7 @@
 struct option {
 	char letter; /* 0: none */
 	const char *name;
-	const char *value; /* what follows, for people; NULL: a switch */
+	const char *value; /* what follows, for people; NULL: a switch; in brackets: optional */
 	const char *help;
 	/* One of three: a function that judges the value, or a plain field of struct config. */
 	int (*set)(struct config *config, const char *value, struct err *err);
@@ -157,6 +157,12 @@ static int set_on_reset(struct config *c, const char *value, struct err *err)
 	return rc;
 }
 
+static int set_rng(struct config *c, const char *value, struct err *err)
+{
+	c->rng = true;
+	return virtio_options_parse(&c->rng_options, "--rng", value, err);
+}
+
 static const struct option options[] = {
 	{'k', "kernel", "FILE", "kernel: bzImage, or ELF vmlinux (default: the default guest)",
          STRING(kernel)},
@@ -180,6 +186,8 @@ static const struct option options[] = {
          SET(set_on_reset)},
 	{0, "fdt", NULL, "also hand over a device tree, for kernels with CONFIG_OF", COUNT(fdt)},
 	{0, "dump-fdt", "FILE", "write the device tree to FILE and go on", STRING(dump_fdt)},
+	{0, "rng", "[KEY=VALUE,...]", "an entropy device (virtio); keys: transport, notify, inject",
+         SET(set_rng)},
 	{0, "test-device", NULL, "add the PCI test device", COUNT(test_device)},
 	{0, "no-kvm-check", NULL, "do not refuse a kernel that this KVM may not be able to run",
          COUNT(no_kvm_check)},
@@ -223,7 +231,12 @@ static const struct option *find_option(const char *arg, const char **value)
 	return NULL;
 }
 
-/* Put @value (NULL for a switch) where @o says. */
+static bool value_is_optional(const struct option *o)
+{
+	return o->value && o->value[0] == '[';
+}
+
+/* Put @value (NULL for a switch, or none given) where @o says. */
 static int apply(const struct option *o, struct config *config, const char *value, struct err *err)
 {
 	char *base = (char *)config;
@@ -247,6 +260,30 @@ static const char *spelling(const struct option *o, char buf[40])
 	return buf;
 }
 
+/* The value of @o at argv[*@i], if it is not there already: *@i moves on if it is the next
+ * argument.
+ */
+static int take_value(const struct option *o, int argc, char **argv, int *i, const char **value,
+                      struct err *err)
+{
+	const char *next = *i + 1 < argc ? argv[*i + 1] : NULL;
+	char name[40];
+
+	if (!o->value && *value)
+		return err_set(err, -EINVAL, "%s: takes no value", argv[*i]);
+	if (!o->value || *value)
+		return 0;
+	/* Every other argument begins with '-': what does not is the optional value. */
+	if (value_is_optional(o) && (!next || next[0] == '-'))
+		return 0;
+	if (!next)
+		return err_set(err, -EINVAL, "%s: a value (%s) is missing", spelling(o, name),
+		               o->value);
+	*value = next;
+	++*i;
+	return 0;
+}
+
 static int check(const struct config *c, struct err *err)
 {
 	if (c->exec && c->kernel)
@@ -264,7 +301,6 @@ int config_parse(struct config *config, int argc, char **argv, struct err *err)
 	for (int i = 0; i < argc; i++) {
 		const struct option *o;
 		const char *value;
-		char name[40];
 		int rc;
 
 		if (argv[i][0] != '-' || argv[i][1] == '\0')
@@ -284,13 +320,9 @@ int config_parse(struct config *config, int argc, char **argv, struct err *err)
 				apply(o, config, NULL, err);
 			continue;
 		}
-		if (!o->value && value)
-			return err_set(err, -EINVAL, "%s: takes no value", argv[i]);
-		if (o->value && !value && i + 1 == argc)
-			return err_set(err, -EINVAL, "%s: a value (%s) is missing",
-			               spelling(o, name), o->value);
-		if (o->value && !value)
-			value = argv[++i];
+		rc = take_value(o, argc, argv, &i, &value, err);
+		if (rc < 0)
+			return rc;
 		rc = apply(o, config, value, err);
 		if (rc < 0)
 			return rc;

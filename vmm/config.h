@@ -10,6 +10,7 @@
 #include "arch/x86/boot.h"
 #include "vmm/err.h"
 #include "vmm/kvm_irq.h"
+#include "vmm/virtio_options.h"
 
 #define CONFIG_MEMORY_MIN MIB(2)
 #define CONFIG_MEMORY_MAX GIB(512)
@@ -35,6 +36,8 @@ struct config {
 	enum on_reset on_reset;
 	/* Switches: how often each was given. */
 	unsigned hugepages, prealloc, fdt, test_device, verbose, help;
+	bool rng; /* an entropy device, and where */
+	struct virtio_options rng_options;
 	unsigned no_kvm_check; /* run a Linux kernel even where this KVM cannot */
 };
 

@@ -235,6 +235,39 @@ static void destroy_testdev(struct machine *m)
 		testdev_destroy(&m->testdev);
 }
 
+static int build_virtio(struct machine *m, struct err *err)
+{
+	(void)err;
+	m->virtio = (struct virtio_slots){
+		.pci = &m->pci,
+		.mmio = &m->vm.mmio,
+		.irq = &m->vm.irq.ctl,
+		.loop = m->in.loop,
+		.split_irqchip = split(m),
+	};
+	return 0;
+}
+
+static int build_rng(struct machine *m, struct err *err)
+{
+	const struct config *c = m->in.config;
+	int rc;
+
+	if (!c->rng)
+		return 0;
+	rng_init(&m->rng, "rng", &m->vm.mem);
+	rc = virtio_transport_add(&m->rng_transport, &m->rng.dev, &c->rng_options, &m->virtio, err);
+	if (rc < 0)
+		rng_destroy(&m->rng);
+	return rc;
+}
+
+static void destroy_rng(struct machine *m)
+{
+	rng_destroy(&m->rng);
+	virtio_transport_remove(&m->rng_transport);
+}
+
 static int assign_pci(struct machine *m, struct err *err)
 {
 	return pci_host_assign(&m->pci, err);
@@ -253,6 +286,8 @@ static int build_platform(struct machine *m, struct err *err)
 		.pci64_size = w.size,
 		.ioapic_pins = split(m) ? LAYOUT_IOAPIC_PINS : LAYOUT_KVM_IOAPIC_PINS,
 		.com2 = m->in.com2 != NULL,
+		.nr_virtio_mmio = m->virtio.nr_mmio,
+		.virtio_mmio = m->virtio.mmio_slots,
 	};
 	return 0;
 }
@@ -324,6 +359,8 @@ static const struct part {
 	{"RTC", build_rtc, destroy_rtc},
 	{"PCI host bridge", build_pci, destroy_pci},
 	{"test device", build_testdev, destroy_testdev},
+	{"virtio", build_virtio, NULL},
+	{"virtio-rng", build_rng, destroy_rng},
 	{"PCI addresses", assign_pci, NULL},
 	{"platform", build_platform, NULL},
 	{"kernel", load, NULL},

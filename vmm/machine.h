@@ -18,10 +18,12 @@
 #include "devices/legacy/serial.h"
 #include "devices/pci/pci.h"
 #include "devices/pci/testdev.h"
+#include "devices/virtio/rng.h"
 #include "vmm/chardev.h"
 #include "vmm/config.h"
 #include "vmm/err.h"
 #include "vmm/loop.h"
+#include "vmm/virtio_slots.h"
 #include "vmm/vm.h"
 
 /* Why the guest is over. */
@@ -59,6 +61,9 @@ struct machine {
 	struct serial com1, com2;
 	struct pci_host pci;
 	struct testdev testdev;
+	struct virtio_slots virtio;
+	struct rng rng;
+	struct virtio_transport rng_transport;
 
 	struct platform platform;
 	struct boot_entry entry;

@@ -260,6 +260,34 @@ static void words(void **state)
 	assert_int_equal(c.on_reset, ON_RESET_EXIT);
 }
 
+static void rng(void **state)
+{
+	(void)state;
+	assert_int_equal(PARSE("-c", "2"), 0);
+	assert_false(c.rng);
+	assert_int_equal(PARSE("--rng"), 0);
+	assert_true(c.rng && !c.rng_options.mmio && !c.rng_options.notify_exit);
+	/* The value behind '=', as the next argument, or none before another option. */
+	assert_int_equal(PARSE("--rng=transport=mmio"), 0);
+	assert_true(c.rng && c.rng_options.mmio && !c.rng_options.inject_ioctl);
+	assert_int_equal(PARSE("--rng", "notify=exit,inject=ioctl", "-c", "3"), 0);
+	assert_true(c.rng_options.notify_exit && c.rng_options.inject_ioctl);
+	assert_false(c.rng_options.mmio);
+	assert_int_equal(c.cpus, 3);
+	assert_int_equal(PARSE("--rng", "-c", "4"), 0);
+	assert_true(c.rng && c.cpus == 4);
+	/* The last one counts, as a whole. */
+	assert_int_equal(PARSE("--rng=transport=mmio", "--rng", "inject=irqfd"), 0);
+	assert_false(c.rng_options.mmio);
+	FAILS("^--rng transport=isa: expected pci or mmio$", "--rng=transport=isa");
+	FAILS("^--rng notify=: expected ioeventfd or exit$", "--rng", "notify=");
+	FAILS("^--rng inject=exit: expected irqfd or ioctl$", "--rng", "inject=exit");
+	FAILS("^--rng speed: expected transport=", "--rng", "transport=pci,speed=1");
+	FAILS("^--rng transport: expected", "--rng", "transport");
+	FAILS("^--rng : expected", "--rng=");
+	FAILS("^--rng : expected", "--rng", "transport=pci,");
+}
+
 static void what_does_not_go_together(void **state)
 {
 	(void)state;
@@ -380,6 +408,12 @@ static void every_option_is_consistent(void **state)
 		*value++ = '\0';
 		n++;
 		assert_non_null(strstr(help, line));
+		if (*value == '[') {
+			assert_non_null(strstr(help, value));
+			assert_int_equal(parse_list((const char *[]){line, NULL}), 0);
+			FAILS("expected", line, "nonsense");
+			continue;
+		}
 		if (*value) {
 			with_value++;
 			assert_non_null(strstr(help, value));
@@ -454,6 +488,7 @@ int main(void)
 		cmocka_unit_test(memory),
 		cmocka_unit_test(names),
 		cmocka_unit_test(words),
+		cmocka_unit_test(rng),
 		cmocka_unit_test(what_does_not_go_together),
 		cmocka_unit_test(endless_values),
 		cmocka_unit_test(sizes),
