@@ -157,6 +157,14 @@ static int set_on_reset(struct config *c, const char *value, struct err *err)
 	return rc;
 }
 
+static int set_net(struct config *c, const char *value, struct err *err)
+{
+	if (c->nr_nics == CONFIG_NICS_MAX)
+		return err_set(err, -EINVAL, "--net %s: at most %u of them", value,
+		               CONFIG_NICS_MAX);
+	return net_options_parse(&c->nics[c->nr_nics++], value, err);
+}
+
 static int set_rng(struct config *c, const char *value, struct err *err)
 {
 	c->rng = true;
@@ -186,6 +194,8 @@ static const struct option options[] = {
          SET(set_on_reset)},
 	{0, "fdt", NULL, "also hand over a device tree, for kernels with CONFIG_OF", COUNT(fdt)},
 	{0, "dump-fdt", "FILE", "write the device tree to FILE and go on", STRING(dump_fdt)},
+	{0, "net", "PORT[,KEY=VALUE...]",
+         "a network card; PORT: user, tap, tap:NAME, fd:N, socket:PATH or none", SET(set_net)},
 	{0, "rng", "[KEY=VALUE,...]", "an entropy device (virtio); keys: transport, notify, inject",
          SET(set_rng)},
 	{0, "test-device", NULL, "add the PCI test device", COUNT(test_device)},

@@ -10,11 +10,13 @@
 #include "arch/x86/boot.h"
 #include "vmm/err.h"
 #include "vmm/kvm_irq.h"
+#include "vmm/net_options.h"
 #include "vmm/virtio_options.h"
 
 #define CONFIG_MEMORY_MIN MIB(2)
 #define CONFIG_MEMORY_MAX GIB(512)
 #define CONFIG_CPUS_MAX   4096
+#define CONFIG_NICS_MAX   8
 
 enum on_reset {
 	ON_RESET_EXIT,
@@ -36,6 +38,8 @@ struct config {
 	enum on_reset on_reset;
 	/* Switches: how often each was given. */
 	unsigned hugepages, prealloc, fdt, test_device, verbose, help;
+	unsigned nr_nics;
+	struct net_options nics[CONFIG_NICS_MAX];
 	bool rng; /* an entropy device, and where */
 	struct virtio_options rng_options;
 	unsigned no_kvm_check; /* run a Linux kernel even where this KVM cannot */

@@ -248,6 +248,28 @@ static int build_virtio(struct machine *m, struct err *err)
 	return 0;
 }
 
+static void destroy_nics(struct machine *m)
+{
+	while (m->nr_nics)
+		nic_destroy(&m->nics[--m->nr_nics]);
+}
+
+static int build_nics(struct machine *m, struct err *err)
+{
+	const struct config *c = m->in.config;
+
+	for (; m->nr_nics < c->nr_nics; m->nr_nics++) {
+		int rc = nic_build(&m->nics[m->nr_nics], &c->nics[m->nr_nics], m->nr_nics,
+		                   &m->virtio, &m->vm.mem, err);
+
+		if (rc < 0) {
+			destroy_nics(m);
+			return rc;
+		}
+	}
+	return 0;
+}
+
 static int build_rng(struct machine *m, struct err *err)
 {
 	const struct config *c = m->in.config;
@@ -360,6 +382,7 @@ static const struct part {
 	{"PCI host bridge", build_pci, destroy_pci},
 	{"test device", build_testdev, destroy_testdev},
 	{"virtio", build_virtio, NULL},
+	{"network cards", build_nics, destroy_nics},
 	{"virtio-rng", build_rng, destroy_rng},
 	{"PCI addresses", assign_pci, NULL},
 	{"platform", build_platform, NULL},

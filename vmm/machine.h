@@ -23,6 +23,7 @@
 #include "vmm/config.h"
 #include "vmm/err.h"
 #include "vmm/loop.h"
+#include "vmm/nic.h"
 #include "vmm/virtio_slots.h"
 #include "vmm/vm.h"
 
@@ -62,6 +63,8 @@ struct machine {
 	struct pci_host pci;
 	struct testdev testdev;
 	struct virtio_slots virtio;
+	unsigned nr_nics;
+	struct nic nics[CONFIG_NICS_MAX];
 	struct rng rng;
 	struct virtio_transport rng_transport;
 

@@ -36,14 +36,6 @@
 #define CTRL_MAX \
 	4096 /* bytes of a command that are looked at: a MAC table of that size is an overflow */
 
-#define GUEST_OFFLOADS                                                     \
-	(BIT64(VIRTIO_NET_F_GUEST_CSUM) | BIT64(VIRTIO_NET_F_GUEST_TSO4) | \
-	 BIT64(VIRTIO_NET_F_GUEST_TSO6) | BIT64(VIRTIO_NET_F_GUEST_ECN) |  \
-	 BIT64(VIRTIO_NET_F_GUEST_UFO) | NET_GUEST_USO4 | NET_GUEST_USO6)
-/* Newer than some hosts' headers. */
-#define NET_GUEST_USO4 BIT64(54)
-#define NET_GUEST_USO6 BIT64(55)
-
 static struct net *net_of(struct virtio_device *dev)
 {
 	return container_of(dev, struct net, dev);
@@ -274,7 +266,7 @@ static int ctrl_offloads(struct net *net, uint8_t cmd, const uint8_t *data, size
 	if (cmd != VIRTIO_NET_CTRL_GUEST_OFFLOADS_SET || len < 8)
 		return -EINVAL;
 	offloads = load_le64(data);
-	if (offloads & ~(net->dev.driver_features & GUEST_OFFLOADS))
+	if (offloads & ~(net->dev.driver_features & NET_GUEST_OFFLOADS))
 		return -EINVAL;
 	return net->dp->ops->set_offloads(net->dp, offloads);
 }
@@ -423,7 +415,7 @@ static int start_all(struct net *net, struct err *err)
 	net->ctrl_index = ctrl_queue_index(net);
 	net->pairs_used = 1;
 	filter_reset(net);
-	rc = ops->set_offloads(net->dp, negotiated & GUEST_OFFLOADS);
+	rc = ops->set_offloads(net->dp, negotiated & NET_GUEST_OFFLOADS);
 	if (rc == 0)
 		rc = ops->set_pairs(net->dp, 1);
 	if (rc < 0)
@@ -551,7 +543,7 @@ int net_init(struct net *net, const struct net_config *config, struct datapath *
 	for (unsigned i = 0; i < queues - 1; i++)
 		sizes[i] = config->queue_size;
 	sizes[queues - 1] = NET_CTRL_QUEUE;
-	if (from_dp & GUEST_OFFLOADS)
+	if (from_dp & NET_GUEST_OFFLOADS)
 		from_dp |= BIT64(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS);
 	virtio_device_init(&net->dev, config->name, VIRTIO_ID_NET, &net_ops,
 	                   (own_features(config) | from_dp | BIT64(VIRTIO_F_RING_RESET)) &

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* --net: every key, and for every wrong value a line that names key, value and what was expected.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "vmm/net_options.h"
+#include "vmm/util.h"
+
+static struct net_options o;
+static struct err err;
+
+static void good(const char *text)
+{
+	err.msg[0] = '\0';
+	if (net_options_parse(&o, text, &err) != 0)
+		fail_msg("%s: %s", text, err.msg);
+}
+
+/* Refused, and the message has @part in it. */
+static void refused(const char *text, const char *part)
+{
+	err.msg[0] = '\0';
+	assert_true(net_options_parse(&o, text, &err) < 0);
+	if (!strstr(err.msg, part))
+		fail_msg("%s: \"%s\" does not say \"%s\"", text, err.msg, part);
+}
+
+static void ports(void **state)
+{
+	(void)state;
+	good("user");
+	assert_int_equal(o.port, NET_PORT_USER);
+	assert_int_equal(o.queues, 1);
+	assert_int_equal(o.queue_size, 256);
+	assert_true(o.offloads);
+	assert_false(o.mmio || o.packed || o.notify_exit || o.inject_ioctl || o.has_mac);
+	good("tap");
+	assert_int_equal(o.port, NET_PORT_TAP);
+	assert_string_equal(o.where, "");
+	good("tap:tap7");
+	assert_string_equal(o.where, "tap7");
+	good("port=fd:12");
+	assert_int_equal(o.port, NET_PORT_FD);
+	assert_int_equal(o.fd, 12);
+	good("socket:/run/a.sock,server=on");
+	assert_string_equal(o.where, "/run/a.sock");
+	assert_true(o.server);
+	good("none");
+	assert_int_equal(o.port, NET_PORT_NONE);
+}
+
+static void keys(void **state)
+{
+	static const uint8_t mac[] = {0x52, 0x54, 0x00, 0x12, 0x34, 0x56};
+
+	(void)state;
+	good("port=tap,datapath=vmm,transport=mmio,ring=packed,queues=4,queue-size=512,"
+	     "mac=52:54:00:12:34:56,mtu=9000,offloads=off,notify=exit,inject=ioctl,poll-us=50,"
+	     "pcap=/tmp/x.pcap,id=wan,bridge=br0");
+	assert_true(o.mmio && o.packed && o.notify_exit && o.inject_ioctl && o.has_mac);
+	assert_false(o.offloads);
+	assert_int_equal(o.queues, 4);
+	assert_int_equal(o.queue_size, 512);
+	assert_int_equal(o.mtu, 9000);
+	assert_int_equal(o.poll_us, 50);
+	assert_memory_equal(o.mac, mac, sizeof(mac));
+	assert_string_equal(o.pcap, "/tmp/x.pcap");
+	assert_string_equal(o.id, "wan");
+	assert_string_equal(o.bridge, "br0");
+}
+
+static void forwards(void **state)
+{
+	(void)state;
+	good("user,hostfwd=tcp:127.0.0.1:2222-10.0.2.15:22,hostfwd=udp::53-:53");
+	assert_int_equal(o.user.nr_forwards, 2);
+	assert_int_equal(o.user.forwards[0].host_port, 2222);
+	assert_int_equal(o.user.forwards[0].guest_port, 22);
+	assert_true(o.user.forwards[1].udp);
+	refused("none,hostfwd=tcp::1-:2", "only with port=user");
+}
+
+static void refusals(void **state)
+{
+	static const struct {
+		const char *text, *part;
+	} cases[] = {
+		{"", "port"},
+		{"usr", "--net port=usr: expected user, tap"},
+		{"user:x", "port=user:x"},
+		{"fd", "port=fd"},
+		{"fd:2", "a number from 3"},
+		{"socket", "port=socket"},
+		{"user,queues", "--net queues: expected KEY=VALUE"},
+		{"user,color=red", "--net color=red: unknown key"},
+		{"user,datapath=fast", "datapath=fast: expected vmm"},
+		{"user,transport=isa", "transport=isa: expected pci or mmio"},
+		{"user,ring=round", "ring=round: expected split or packed"},
+		{"tap,queues=0", "queues=0: expected a number from 1 to 32"},
+		{"tap,queues=33", "from 1 to 32"},
+		{"tap,queues=-1", "queues=-1"},
+		{"user,queues=2", "one queue only"},
+		{"user,queue-size=3", "a power of two"},
+		{"user,queue-size=2048", "from 2 to 1024"},
+		{"user,mac=01:00:00:00:00:00", "mac=01:00:00:00:00:00"},
+		{"user,mac=52:54:00:12:34", "mac="},
+		{"user,mac=52:54:00:12:34:56:78", "mac="},
+		{"user,mtu=67", "from 68"},
+		{"user,offloads=maybe", "expected off or on"},
+		{"user,notify=x", "ioeventfd or exit"},
+		{"user,inject=x", "irqfd or ioctl"},
+		{"user,poll-us=1000001", "poll-us=1000001"},
+		{"tap:tap0,bridge=br0", "a new interface"},
+		{"user,server=on", "only with port=socket"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+		refused(cases[i].text, cases[i].part);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(ports),
+		cmocka_unit_test(keys),
+		cmocka_unit_test(forwards),
+		cmocka_unit_test(refusals),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
