@@ -12,9 +12,10 @@
 lab_memory=4096 # MiB
 lab_disk=8G     # size of the second disk, a sparse file: fixed, for the driver knows it already
 
-# One processor. With two, each emulated by a thread of its own, guests of several vCPUs now and then take
-# the host's kernel down: after an exit from the guest it runs with the guest's GS base (seen with
-# QEMU 7.2, one boot in four of a guest with two vCPUs; none in dozens with one processor).
+# One processor. With two, each emulated by a thread of its own, guests of several vCPUs now and
+# then take the host's kernel down: after an exit from the guest it runs with the guest's GS base
+# (seen with QEMU 7.2, one boot in four of a guest with two vCPUs; none in dozens with one
+# processor).
 lab_cpus=1
 lab_accel="tcg,thread=multi"
 
@@ -32,8 +33,8 @@ lab_machine() {
 		-drive "file=$2/disk,if=none,id=work,format=raw"
 		-device "virtio-blk-pci,drive=work,addr=4"
 		-device "isa-serial,chardev=console,index=0"
-		# Plain files: a port that writes to one never has to wait, so nothing is lost however slow
-		# the reader is. Interrupts of their own: ports that share one lose events.
+		# Plain files: a port that writes to one never has to wait, so nothing is lost however
+		# slow the reader is. Interrupts of their own: ports that share one lose events.
 		-chardev "file,id=out,path=$2/out" -device "isa-serial,chardev=out,index=1"
 		-chardev "file,id=err,path=$2/err" -device "isa-serial,chardev=err,index=2,irq=5"
 		-chardev "pipe,id=words,path=$2/words" -device "isa-serial,chardev=words,index=3,irq=7"

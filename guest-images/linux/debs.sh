@@ -9,7 +9,8 @@
 # where they are there and fit; otherwise a private copy is fetched. Packages are only unpacked
 # (dpkg-deb), never configured: none of their scripts run, neither root nor chroot is needed.
 
-debs_say() { echo "${0##*/}: $*" >&2; }
+debs_name=${0##*/} # who speaks
+debs_say() { echo "$debs_name: $*" >&2; }
 
 # debs_init DIR: DIR keeps the downloads (DIR/debs) and apt's state (DIR/apt).
 debs_init() {
