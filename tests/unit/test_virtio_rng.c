@@ -109,6 +109,7 @@ static void requests(bool packed)
 {
 	struct fixture f;
 	uint32_t written;
+	int id;
 
 	setup(&f, packed);
 	/* Some wait already when the device starts, without a kick. */
@@ -117,8 +118,7 @@ static void requests(bool packed)
 	go(&f);
 	assert_int_equal(settle(&f), 1);
 	for (unsigned i = 0; i < 5; i++) {
-		int id = drv_take(&f.d, &written);
-
+		id = drv_take(&f.d, &written);
 		assert_true(id >= 0);
 		assert_int_equal(written, 2 * DRV_PART_SIZE);
 		assert_false(is_zero(drv_at(&f.d, drv_part((uint16_t)id, 0)), DRV_PART_SIZE));
@@ -136,11 +136,15 @@ static void requests(bool packed)
 		drv_interrupt_at(&f.d, 0);
 	}
 	/* Readable buffers have no business here, and are left alone. */
-	drv_add(&f.d, 1, 1, false);
+	id = drv_add(&f.d, 1, 1, false);
 	kick(&f);
 	settle(&f);
-	assert_true(drv_take(&f.d, &written) >= 0);
+	assert_int_equal(drv_take(&f.d, &written), id);
 	assert_int_equal(written, DRV_PART_SIZE);
+	for (unsigned i = 0; i < DRV_PART_SIZE; i++)
+		assert_int_equal(*(uint8_t *)drv_at(&f.d, drv_part((uint16_t)id, 0) + i),
+		                 drv_pattern((uint16_t)id, 0, i));
+	assert_false(is_zero(drv_at(&f.d, drv_part((uint16_t)id, 1)), DRV_PART_SIZE));
 	assert_int_equal(virtio_status(&f.rng.dev), LIVE);
 	teardown(&f);
 }
