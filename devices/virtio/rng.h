@@ -15,15 +15,14 @@
 #include "vmm/memory.h"
 
 #define RNG_QUEUE_SIZE  64
-#define RNG_REQUEST_MAX 4096 /* bytes given for one request; the rest of its buffer is left alone \
-	                      */
-#define RNG_ROUND_MAX 16     /* requests served before others on the main loop have their turn */
+#define RNG_REQUEST_MAX 4096 /* bytes given for one request: its buffer's rest is left alone */
+#define RNG_ROUND_MAX   16   /* requests served before others on the main loop have their turn */
 
 struct rng {
 	struct virtio_device dev; /* to be given to a transport */
 
-	pthread_mutex_t
-		lock; /* the queue: the main loop's while it serves it, else start's and stop's */
+	/* The main loop serves the queue under it, so that start and stop can wait for that. */
+	pthread_mutex_t lock;
 	bool running;
 	struct virtq queue;
 	struct iovec iov[VIRTQ_CHAIN_MAX];
