@@ -27,7 +27,11 @@ debs_init() {
 	compgen -G "$debs_lists/*_Packages*" >/dev/null || debs_lists=
 	# Private lists, once fetched, are the newer ones.
 	compgen -G "$debs_apt/lists/*_Packages*" >/dev/null && debs_lists=$debs_apt/lists
-	debs_configure
+	if [ -n "$debs_lists" ]; then
+		debs_configure
+	else
+		debs_update
+	fi
 }
 
 debs_configure() {
@@ -45,7 +49,7 @@ debs_configure() {
 		Debug::NoLocking "true";
 		Dir::State "$debs_apt/state";
 		Dir::State::status "$debs_apt/status";
-		Dir::State::lists "${debs_lists:-$debs_apt/lists}";
+		Dir::State::lists "$debs_lists";
 		Dir::Cache "$debs_apt/cache";
 		Dir::Cache::archives "$debs_dir";
 		Dir::Cache::pkgcache "pkgcache.bin";
@@ -112,10 +116,7 @@ debs_try() {
 # debs_fetch GOAL PACKAGE...: the same, and where it fails (no lists, or lists so old that the
 # mirror no longer has the versions they name) once more with fresh lists.
 debs_fetch() {
-	if [ -n "$debs_lists" ] && debs_try "$@"; then
-		return 0
-	fi
-	debs_update && debs_try "$@" || {
+	debs_try "$@" || { debs_update && debs_try "$@"; } || {
 		debs_say "could not get these packages: ${*:2}"
 		return 1
 	}
