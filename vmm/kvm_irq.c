@@ -260,6 +260,9 @@ int kvm_irq_init(struct kvm_irq *irq, struct kvm *kvm, enum irqchip kind, unsign
 	irq->kvm = kvm;
 	irq->kind = kind;
 	irq->pins = kind == IRQCHIP_KERNEL ? 24 : pins;
+	irq->routes = calloc(KVM_IRQ_GSIS, sizeof(irq->routes[0]));
+	if (!irq->routes)
+		return err_errno(err, -ENOMEM, "interrupt routes");
 	for (unsigned i = 0; i < irq->pins; i++)
 		irq->routes[i].used = true;
 	pthread_mutex_init(&irq->lock, NULL);
@@ -274,5 +277,7 @@ void kvm_irq_destroy(struct kvm_irq *irq)
 	if (!irq->kvm)
 		return;
 	pthread_mutex_destroy(&irq->lock);
+	free(irq->routes);
+	irq->routes = NULL;
 	irq->kvm = NULL;
 }

@@ -42,9 +42,9 @@ struct kvm_irq {
 	void (*pin)(void *opaque, uint32_t gsi, bool asserted);
 	void *pin_opaque;
 
-	pthread_mutex_t lock; /* routes, stale */
-	bool stale;           /* KVM refused the last table: try again with the next change */
-	struct kvm_route routes[KVM_IRQ_GSIS];
+	pthread_mutex_t lock;     /* routes, stale */
+	bool stale;               /* KVM refused the last table: try again with the next change */
+	struct kvm_route *routes; /* KVM_IRQ_GSIS of them */
 };
 
 /*

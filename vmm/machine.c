@@ -252,12 +252,19 @@ static void destroy_nics(struct machine *m)
 {
 	while (m->nr_nics)
 		nic_destroy(&m->nics[--m->nr_nics]);
+	free(m->nics);
+	m->nics = NULL;
 }
 
 static int build_nics(struct machine *m, struct err *err)
 {
 	const struct config *c = m->in.config;
 
+	if (!c->nr_nics)
+		return 0;
+	m->nics = calloc(c->nr_nics, sizeof(m->nics[0]));
+	if (!m->nics)
+		return -ENOMEM;
 	for (; m->nr_nics < c->nr_nics; m->nr_nics++) {
 		int rc = nic_build(&m->nics[m->nr_nics], &c->nics[m->nr_nics], m->nr_nics,
 		                   &m->virtio, &m->vm.mem, err);
@@ -392,7 +399,6 @@ static const struct part {
 
 int machine_build(struct machine *m, const struct machine_inputs *in, struct err *err)
 {
-	memset(m, 0, sizeof(*m));
 	m->in = *in;
 	m->sink = (struct guest_event_sink){.raise = on_guest_event, .opaque = m};
 	for (m->built = 0; m->built < ARRAY_SIZE(parts); m->built++) {

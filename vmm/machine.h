@@ -64,7 +64,7 @@ struct machine {
 	struct testdev testdev;
 	struct virtio_slots virtio;
 	unsigned nr_nics;
-	struct nic nics[CONFIG_NICS_MAX];
+	struct nic *nics; /* config->nr_nics of them */
 	struct rng rng;
 	struct virtio_transport rng_transport;
 
@@ -72,7 +72,10 @@ struct machine {
 	struct boot_entry entry;
 };
 
-/* Build everything up to VM_BUILT. On an error nothing is left. Main thread, as all here. */
+/*
+ * Build everything up to VM_BUILT in @m, which the caller has zeroed. On an error nothing is left.
+ * Main thread, as all here.
+ */
 int machine_build(struct machine *m, const struct machine_inputs *in, struct err *err);
 
 /* Start the vCPUs; then the caller runs the loop, which stops when the guest is over. */

@@ -54,10 +54,10 @@ struct session {
 	struct term_keys keys;
 	int signal_fd;
 	struct loop_source signals;
-	int stop_signal; /* the first one that came */
-	int kill_signal; /* the second: end now */
-	bool quit;       /* Ctrl-A x */
-	struct machine machine;
+	int stop_signal;         /* the first one that came */
+	int kill_signal;         /* the second: end now */
+	bool quit;               /* Ctrl-A x */
+	struct machine *machine; /* a new one for each boot */
 };
 
 static void on_quit(void *opaque)
@@ -65,7 +65,7 @@ static void on_quit(void *opaque)
 	struct session *s = opaque;
 
 	s->quit = true;
-	machine_stop(&s->machine, MACHINE_QUIT);
+	machine_stop(s->machine, MACHINE_QUIT);
 }
 
 static void on_break(void *opaque)
@@ -84,18 +84,18 @@ static void on_signal(struct loop_source *src, uint32_t events)
 	if (read(s->signal_fd, &info, sizeof(info)) != sizeof(info))
 		return;
 	if (info.ssi_signo == SIGUSR1) {
-		machine_dump(&s->machine);
+		machine_dump(s->machine);
 		return;
 	}
 	if (s->stop_signal) {
 		s->kill_signal = (int)info.ssi_signo;
-		machine_stop(&s->machine, MACHINE_QUIT);
+		machine_stop(s->machine, MACHINE_QUIT);
 		return;
 	}
 	s->stop_signal = (int)info.ssi_signo;
 	log_info("%s: the guest is asked to power off; once more ends it at once",
 	         strsignal(s->stop_signal));
-	machine_power_button(&s->machine);
+	machine_power_button(s->machine);
 }
 
 static int open_signals(struct session *s, struct err *err)
@@ -223,10 +223,15 @@ static int boot_once(struct session *s, struct err *err)
 		.com1 = &s->com1,
 		.com2 = s->config.exec ? &s->com2 : NULL,
 	};
-	int rc = machine_build(&s->machine, &in, err);
+	int rc;
+
+	s->machine = calloc(1, sizeof(*s->machine));
+	if (!s->machine)
+		return err_errno(err, -ENOMEM, "the machine");
+	rc = machine_build(s->machine, &in, err);
 
 	if (rc == 0)
-		rc = machine_start(&s->machine, err);
+		rc = machine_start(s->machine, err);
 	if (rc == 0) {
 		rc = loop_run(&s->loop);
 		if (rc < 0)
@@ -250,9 +255,9 @@ static void show_console_log(int fd)
 
 static int exit_status(struct session *s)
 {
-	switch (machine_end(&s->machine)) {
+	switch (machine_end(s->machine)) {
 	case MACHINE_POWEROFF:
-		return machine_guest_status(&s->machine);
+		return machine_guest_status(s->machine);
 	case MACHINE_RESET:
 		if (s->config.exec)
 			log_error("--exec: the guest was reset before the command ended");
@@ -291,6 +296,15 @@ static bool is_usage(int rc)
 	}
 }
 
+static void take_down(struct session *s)
+{
+	if (!s->machine)
+		return;
+	machine_destroy(s->machine);
+	free(s->machine);
+	s->machine = NULL;
+}
+
 /* Boot, and boot again while the guest asks for it and the user allows it. The exit status. */
 static int run_guest(struct session *s, struct err *err)
 {
@@ -299,13 +313,14 @@ static int run_guest(struct session *s, struct err *err)
 
 	do {
 		int rc = boot_once(s, err);
-		enum machine_end end = machine_end(&s->machine);
+		enum machine_end end;
 
 		if (rc < 0) {
-			machine_destroy(&s->machine);
+			take_down(s);
 			return is_usage(rc) ? EXIT_USAGE : EXIT_HOST;
 		}
-		vm_stop(&s->machine.vm);
+		vm_stop(&s->machine->vm);
+		end = machine_end(s->machine);
 		again = end == MACHINE_RESET && s->config.on_reset == ON_RESET_REBOOT;
 		status = exit_status(s);
 		chardev_flush(&s->com1, FLUSH_MS);
@@ -313,7 +328,7 @@ static int run_guest(struct session *s, struct err *err)
 			chardev_flush(&s->com2, FLUSH_MS);
 		if (end != MACHINE_POWEROFF && s->console_log >= 0)
 			show_console_log(s->console_log);
-		machine_destroy(&s->machine);
+		take_down(s);
 		s->loop.stopping = false;
 	} while (again);
 	return status;

@@ -70,7 +70,6 @@ int vm_create(struct vm *vm, const struct vm_config *config, struct err *err)
 {
 	int rc;
 
-	memset(vm, 0, sizeof(*vm));
 	vm->kvm.sys_fd = vm->kvm.vm_fd = vm->ram.fd = -1;
 	vm->nr_vcpus = config->cpus;
 	vm->request = VM_REQUEST_RUN;

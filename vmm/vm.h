@@ -75,8 +75,8 @@ struct vm {
 	unsigned parked; /* vCPU threads that wait or have ended */
 };
 
-/* KVM, RAM, interrupt controller, buses. On an error nothing is left behind. Main thread, as all
- * here. */
+/* KVM, RAM, interrupt controller, buses, in a zeroed @vm. On an error nothing is left behind. Main
+ * thread, as all here. */
 int vm_create(struct vm *vm, const struct vm_config *config, struct err *err);
 
 /* NEW -> BUILT: freeze memory and buses, make the vCPUs, put the first at @entry. */
