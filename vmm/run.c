@@ -406,8 +406,10 @@ void run_help(void)
 int run_main(int argc, char **argv)
 {
 	/* Static: it is large, and there is one. */
-	static struct session session = {
-		.signal_fd = -1, .console_log = -1, .kernel = {.fd = -1}, .loop = {-1, -1}};
+	static struct session session = {.signal_fd = -1,
+	                                 .console_log = -1,
+	                                 .kernel = {.fd = -1},
+	                                 .loop = {.epfd = -1, .wakefd = -1}};
 	struct session *s = &session;
 	struct err err;
 	int status;

@@ -227,7 +227,8 @@ static void print_table(unsigned rounds)
 	if (getloadavg(&load, 1) != 1)
 		load = -1;
 	printf("One byte to the serial port, then a reset; %u MiB, 1 vCPU, %u interleaved rounds.\n"
-	       "Load average %.1f on %ld CPUs (above their number others are at work, and times are "
+	       "Load average %.1f on %ld CPUs (above their number others are at work, and times "
+	       "are "
 	       "too long).\n"
 	       "Median (quartiles). Times in ms from just before exec, memory in MiB.\n\n"
 	       "%-21s  %-23s %-23s %-23s %8s %8s %8s\n",
