@@ -247,17 +247,17 @@ static void set_apic_id(struct kvm_cpuid2 *cpuid, unsigned id)
 
 int cpu_setup(const struct cpu_model *model, int vcpu_fd, unsigned id, struct err *err)
 {
-	struct {
-		struct kvm_msrs head;
-		struct kvm_msr_entry entries[2];
-	} msrs = {
-		.head.nmsrs = 2,
-		.entries = {{.index = MSR_IA32_MTRR_DEF_TYPE,
-	                     .data = MTRR_ENABLE | MTRR_WRITE_BACK},
-	                    {.index = MSR_IA32_MISC_ENABLE, .data = MSR_IA32_MISC_ENABLE_FAST}},
+	static const struct kvm_msr_entry entries[] = {
+		{.index = MSR_IA32_MTRR_DEF_TYPE, .data = MTRR_ENABLE | MTRR_WRITE_BACK},
+		{.index = MSR_IA32_MISC_ENABLE, .data = MSR_IA32_MISC_ENABLE_FAST},
 	};
+	union {
+		struct kvm_msrs head; /* ends in an array without a length */
+		uint8_t room[sizeof(struct kvm_msrs) + sizeof(entries)];
+	} msrs = {.head.nmsrs = ARRAY_SIZE(entries)};
 	int rc;
 
+	memcpy(msrs.room + sizeof(struct kvm_msrs), entries, sizeof(entries));
 	/* The template is ours alone while the machine is built: patched in place, vCPU after vCPU.
 	 */
 	set_apic_id(model->cpuid, id);
@@ -267,8 +267,8 @@ int cpu_setup(const struct cpu_model *model, int vcpu_fd, unsigned id, struct er
 	rc = cpu_ioctl(vcpu_fd, KVM_SET_MSRS, &msrs);
 	if (rc < 0)
 		return err_errno(err, rc, "KVM_SET_MSRS for vCPU %u", id);
-	if (rc < (int)msrs.head.nmsrs)
-		log_debug("vCPU %u: KVM does not know MSR 0x%x", id, msrs.entries[rc].index);
+	if (rc < (int)ARRAY_SIZE(entries))
+		log_debug("vCPU %u: KVM does not know MSR 0x%x", id, entries[rc].index);
 	return 0;
 }
 
