@@ -70,7 +70,7 @@ static int open_datapath(const struct net_options *o, struct datapath **dp, stru
 }
 
 static int build_net(struct nic *nic, const struct net_options *o, const struct memory *mem,
-                     struct loop *loop, struct err *err)
+                     struct err *err)
 {
 	struct net_config c = {
 		.name = nic->name,
@@ -93,9 +93,9 @@ static int build_net(struct nic *nic, const struct net_options *o, const struct 
 	rc = open_datapath(o, &dp, err);
 	if (rc < 0)
 		return rc;
-	rc = net_init(&nic->net, &c, dp, mem, loop, err);
-	nic->has_net = rc == 0;
-	return rc;
+	net_init(&nic->net, &c, dp, mem);
+	nic->has_net = true;
+	return 0;
 }
 
 int nic_build(struct nic *nic, const struct net_options *options, unsigned index,
@@ -113,11 +113,9 @@ int nic_build(struct nic *nic, const struct net_options *options, unsigned index
 		snprintf(nic->name, sizeof(nic->name), "%s", options->id);
 	else
 		snprintf(nic->name, sizeof(nic->name), "net%u", index);
-	rc = build_net(nic, options, mem, slots->loop, err);
+	rc = build_net(nic, options, mem, err);
 	if (rc == 0)
 		rc = virtio_transport_add(&nic->transport, &nic->net.dev, &where, slots, err);
-	if (rc == 0)
-		rc = net_ready(&nic->net, err);
 	if (rc < 0)
 		nic_destroy(nic);
 	return rc;

@@ -10,10 +10,6 @@
  * (on a vCPU thread, dev->lock held), the control queue is served on the main loop (which must not
  * take dev->lock: a reset holds it while it waits for us). Order: dev->lock, then net->lock.
  *
- * The receive filter is read by datapath threads for every frame: a sequence counter tells them
- * that they have read it while it was being changed, and have to read it again. After reset
- * everything is let in, as a driver without VIRTIO_NET_F_CTRL_RX expects.
- *
  * RSS is not offered: which queue a frame comes in on is decided by the port, before we see it. A
  * tap steers by the flow's hash and remembers the queue on which the guest answered, which serves
  * the same purpose; another rule could only be had by loading a BPF program into the host's kernel.
@@ -27,7 +23,6 @@
 #include <linux/virtio_ring.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/epoll.h>
 
 #include "vmm/endian.h"
 #include "vmm/fd.h"
@@ -55,185 +50,13 @@ int net_parse_mac(const char *text, uint8_t mac[NET_MAC_LEN])
 	return 0;
 }
 
-/* --- The receive filter --- */
-
-/* Changes of the filter stand between these two. net->lock is held. */
-static void filter_begin(struct net_filter *f)
+static void reset_filter(struct net *net)
 {
-	atomic_fetch_add(&f->sequence, 1);
-}
-
-static void filter_end(struct net_filter *f)
-{
-	atomic_fetch_add(&f->sequence, 1);
-}
-
-static void filter_reset(struct net *net)
-{
-	struct net_filter *f = &net->filter;
-
-	filter_begin(f);
-	memset(&f->promisc, 0, sizeof(*f) - offsetof(struct net_filter, promisc));
-	f->promisc = true;
-	f->vlan_filter = virtio_has(&net->dev, VIRTIO_NET_F_CTRL_VLAN);
-	memcpy(f->mac, net->config.mac, NET_MAC_LEN);
-	filter_end(f);
-}
-
-static bool in_table(const struct net_filter *f, unsigned from, unsigned n, const uint8_t *mac)
-{
-	for (unsigned i = from; i < from + n && i < NET_FILTER_MACS; i++)
-		if (memcmp(f->macs[i], mac, NET_MAC_LEN) == 0)
-			return true;
-	return false;
-}
-
-static bool vlan_passes(const struct net_filter *f, const uint8_t *head, size_t len)
-{
-	unsigned id;
-
-	if (!f->vlan_filter || len < 18 || head[12] != 0x81 || head[13] != 0x00)
-		return true;
-	id = (unsigned)(head[14] & 0x0f) << 8 | head[15];
-	return f->vlans[id / 32] & BIT(id % 32);
-}
-
-static bool filter_passes(const struct net_filter *f, const uint8_t *head, size_t len)
-{
-	static const uint8_t broadcast[NET_MAC_LEN] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
-
-	if (f->promisc)
-		return true;
-	if (len < 14 || !vlan_passes(f, head, len))
-		return false;
-	if (memcmp(head, broadcast, NET_MAC_LEN) == 0)
-		return !f->nobcast;
-	if (head[0] & 1) {
-		if (f->nomulti)
-			return false;
-		return f->allmulti || f->overflow_multicast ||
-		       in_table(f, f->unicast, f->multicast, head);
-	}
-	if (f->nouni)
-		return false;
-	return f->alluni || f->overflow_unicast || memcmp(head, f->mac, NET_MAC_LEN) == 0 ||
-	       in_table(f, 0, f->unicast, head);
-}
-
-/* A datapath_host callback: datapath threads. */
-static bool on_accept(void *opaque, const uint8_t *head, size_t len)
-{
-	struct net_filter *f = &((struct net *)opaque)->filter;
-	unsigned before;
-	bool passes;
-
-	do {
-		/* Acquire: pairs with filter_end(). The second read, behind a fence, with
-		 * filter_begin(). */
-		before = atomic_load_explicit(&f->sequence, memory_order_acquire);
-		passes = filter_passes(f, head, len);
-		atomic_thread_fence(memory_order_acquire);
-	} while ((before & 1) ||
-	         before != atomic_load_explicit(&f->sequence, memory_order_relaxed));
-	return passes;
+	net_filter_reset(&net->filter, net->config.mac,
+	                 virtio_has(&net->dev, VIRTIO_NET_F_CTRL_VLAN));
 }
 
 /* --- The control queue --- */
-
-static int ctrl_rx(struct net *net, uint8_t cmd, const uint8_t *data, size_t len)
-{
-	struct net_filter *f = &net->filter;
-	bool *const modes[] = {
-		[VIRTIO_NET_CTRL_RX_PROMISC] = &f->promisc,
-		[VIRTIO_NET_CTRL_RX_ALLMULTI] = &f->allmulti,
-		[VIRTIO_NET_CTRL_RX_ALLUNI] = &f->alluni,
-		[VIRTIO_NET_CTRL_RX_NOMULTI] = &f->nomulti,
-		[VIRTIO_NET_CTRL_RX_NOUNI] = &f->nouni,
-		[VIRTIO_NET_CTRL_RX_NOBCAST] = &f->nobcast,
-	};
-
-	if (cmd >= ARRAY_SIZE(modes) || len < 1)
-		return -EINVAL;
-	filter_begin(f);
-	*modes[cmd] = data[0] != 0;
-	filter_end(f);
-	return 0;
-}
-
-/* One of the two tables of VIRTIO_NET_CTRL_MAC_TABLE_SET: a count, then addresses. Bytes used, or
- * -EINVAL. */
-static int take_macs(struct net_filter *f, const uint8_t *data, size_t len, unsigned at,
-                     unsigned *n, bool *overflow)
-{
-	uint32_t count;
-
-	if (len < 4)
-		return -EINVAL;
-	count = load_le32(data);
-	if (count > (len - 4) / NET_MAC_LEN)
-		return -EINVAL;
-	*overflow = count > NET_FILTER_MACS - at;
-	*n = *overflow ? 0 : count;
-	for (unsigned i = 0; i < *n; i++)
-		memcpy(f->macs[at + i], data + 4 + (size_t)i * NET_MAC_LEN, NET_MAC_LEN);
-	return (int)(4 + count * NET_MAC_LEN);
-}
-
-static int ctrl_mac_table(struct net *net, const uint8_t *data, size_t len)
-{
-	struct net_filter next = {.unicast = 0};
-	struct net_filter *f = &net->filter;
-	int used;
-
-	used = take_macs(&next, data, len, 0, &next.unicast, &next.overflow_unicast);
-	if (used < 0)
-		return used;
-	used = take_macs(&next, data + used, len - (size_t)used, next.unicast, &next.multicast,
-	                 &next.overflow_multicast);
-	if (used < 0)
-		return used;
-	filter_begin(f);
-	memcpy(f->macs, next.macs, sizeof(f->macs));
-	f->unicast = next.unicast;
-	f->multicast = next.multicast;
-	f->overflow_unicast = next.overflow_unicast;
-	f->overflow_multicast = next.overflow_multicast;
-	filter_end(f);
-	return 0;
-}
-
-static int ctrl_mac(struct net *net, uint8_t cmd, const uint8_t *data, size_t len)
-{
-	struct net_filter *f = &net->filter;
-
-	if (cmd == VIRTIO_NET_CTRL_MAC_TABLE_SET)
-		return ctrl_mac_table(net, data, len);
-	if (cmd != VIRTIO_NET_CTRL_MAC_ADDR_SET || len < NET_MAC_LEN)
-		return -EINVAL;
-	filter_begin(f);
-	memcpy(f->mac, data, NET_MAC_LEN);
-	filter_end(f);
-	return 0;
-}
-
-static int ctrl_vlan(struct net *net, uint8_t cmd, const uint8_t *data, size_t len)
-{
-	struct net_filter *f = &net->filter;
-	uint16_t id;
-
-	if (len < 2)
-		return -EINVAL;
-	id = load_le16(data);
-	if (id > 4095 || cmd > VIRTIO_NET_CTRL_VLAN_DEL)
-		return -EINVAL;
-	filter_begin(f);
-	if (cmd == VIRTIO_NET_CTRL_VLAN_ADD)
-		f->vlans[id / 32] |= BIT(id % 32);
-	else
-		f->vlans[id / 32] &= ~BIT(id % 32);
-	filter_end(f);
-	return 0;
-}
 
 static int ctrl_announce(struct net *net, uint8_t cmd)
 {
@@ -279,17 +102,19 @@ static int ctrl_command(struct net *net, uint8_t class, uint8_t cmd, const uint8
 
 	switch (class) {
 	case VIRTIO_NET_CTRL_RX:
-		return virtio_has(dev, VIRTIO_NET_F_CTRL_RX) ? ctrl_rx(net, cmd, data, len)
-		                                             : -EINVAL;
+		return virtio_has(dev, VIRTIO_NET_F_CTRL_RX)
+		               ? net_filter_rx(&net->filter, cmd, data, len)
+		               : -EINVAL;
 	case VIRTIO_NET_CTRL_MAC:
 		return virtio_has(dev, cmd == VIRTIO_NET_CTRL_MAC_ADDR_SET
 		                               ? VIRTIO_NET_F_CTRL_MAC_ADDR
 		                               : VIRTIO_NET_F_CTRL_RX)
-		               ? ctrl_mac(net, cmd, data, len)
+		               ? net_filter_mac(&net->filter, cmd, data, len)
 		               : -EINVAL;
 	case VIRTIO_NET_CTRL_VLAN:
-		return virtio_has(dev, VIRTIO_NET_F_CTRL_VLAN) ? ctrl_vlan(net, cmd, data, len)
-		                                               : -EINVAL;
+		return virtio_has(dev, VIRTIO_NET_F_CTRL_VLAN)
+		               ? net_filter_vlan(&net->filter, cmd, data, len)
+		               : -EINVAL;
 	case VIRTIO_NET_CTRL_ANNOUNCE:
 		return virtio_has(dev, VIRTIO_NET_F_GUEST_ANNOUNCE) ? ctrl_announce(net, cmd)
 		                                                    : -EINVAL;
@@ -319,34 +144,39 @@ static void ctrl_serve(struct net *net, const struct virtq_chain *c)
 	iov_copy_in(c->iov + c->nr_out, c->nr_in, 0, &ack, sizeof(ack));
 }
 
-/* Main loop. The kick may be an old one: the queue may have stopped since. */
-static void on_ctrl_kick(struct loop_source *src, uint32_t events)
+/* At most one queue full: a driver that refills for ever is seen again by its next kick. */
+static void ctrl_round(struct net *net)
 {
-	struct net *net = container_of(src, struct net, ctrl_kick);
+	struct virtio_device *dev = &net->dev;
 	struct iovec iov[VIRTQ_CHAIN_MAX];
 	struct virtq_chain c;
 	int rc = 0;
 
-	(void)events;
-	fd_drain(src->fd);
-	pthread_mutex_lock(&net->lock);
-	if (net->ctrl_on) {
-		/* At most one queue full: a driver that refills for ever is seen again by its next
-		 * kick. */
-		for (unsigned n = 0; n < net->ctrl.size; n++) {
-			rc = virtq_pop(&net->ctrl, &c, iov, VIRTQ_CHAIN_MAX);
-			if (rc != 1)
-				break;
-			ctrl_serve(net, &c);
-			virtq_push(&net->ctrl, &c, c.in_len ? 1 : 0);
-		}
-		if (virtq_flush(&net->ctrl))
-			virtio_queue_interrupt(&net->dev, net->ctrl_index);
-		if (rc < 0)
-			virtio_device_broken(&net->dev, net->ctrl.broken);
-		else if (virtq_kick_enable(&net->ctrl))
-			fd_signal(src->fd);
+	for (unsigned n = 0; n < net->ctrl.size; n++) {
+		rc = virtq_pop(&net->ctrl, &c, iov, VIRTQ_CHAIN_MAX);
+		if (rc != 1)
+			break;
+		ctrl_serve(net, &c);
+		virtq_push(&net->ctrl, &c, c.in_len ? 1 : 0);
 	}
+	if (virtq_flush(&net->ctrl))
+		virtio_queue_interrupt(dev, net->ctrl_index);
+	if (rc < 0) {
+		net->ctrl_on = false;
+		virtio_device_broken(dev, net->ctrl.broken);
+	} else if (virtq_kick_enable(&net->ctrl)) {
+		fd_signal(dev->queues[net->ctrl_index].events.kick_fd);
+	}
+}
+
+/* Main loop. Both places where the control queue may be are listened to: see net_init(). */
+static void net_kicked(struct virtio_device *dev, unsigned index)
+{
+	struct net *net = net_of(dev);
+
+	pthread_mutex_lock(&net->lock);
+	if (net->ctrl_on && index == net->ctrl_index)
+		ctrl_round(net);
 	pthread_mutex_unlock(&net->lock);
 }
 
@@ -378,8 +208,6 @@ static int start_queue(struct net *net, unsigned index, struct err *err)
 		int rc = virtio_queue_take(&net->dev, index, &net->ctrl, err);
 
 		net->ctrl_on = rc == 0;
-		if (rc == 0)
-			fd_signal(vq->events.kick_fd); /* commands may wait already */
 		return rc;
 	}
 	return net->dp->ops->ring_start(net->dp, index, &ring, err);
@@ -414,7 +242,7 @@ static int start_all(struct net *net, struct err *err)
 	net->dp_setup = true;
 	net->ctrl_index = ctrl_queue_index(net);
 	net->pairs_used = 1;
-	filter_reset(net);
+	reset_filter(net);
 	rc = ops->set_offloads(net->dp, negotiated & NET_GUEST_OFFLOADS);
 	if (rc == 0)
 		rc = ops->set_pairs(net->dp, 1);
@@ -489,6 +317,7 @@ static const struct virtio_device_ops net_ops = {
 	.queue_start = net_queue_start,
 	.queue_stop = net_queue_stop,
 	.config_read = net_config_read,
+	.kicked = net_kicked,
 };
 
 /* --- The datapath's words --- */
@@ -508,6 +337,11 @@ static void on_broken(void *opaque, unsigned ring, const char *why)
 	virtio_device_broken(&net->dev, why);
 }
 
+static bool on_accept(void *opaque, const uint8_t *head, size_t len)
+{
+	return net_filter_passes(&((struct net *)opaque)->filter, head, len);
+}
+
 /* --- Life --- */
 
 static uint64_t own_features(const struct net_config *config)
@@ -524,18 +358,16 @@ static uint64_t own_features(const struct net_config *config)
 	return f;
 }
 
-int net_init(struct net *net, const struct net_config *config, struct datapath *dp,
-             const struct memory *mem, struct loop *loop, struct err *err)
+void net_init(struct net *net, const struct net_config *config, struct datapath *dp,
+              const struct memory *mem)
 {
 	uint64_t from_dp = dp->ops->features(dp);
 	uint16_t sizes[VIRTIO_QUEUES_MAX];
 	unsigned queues = 2 * config->pairs + 1;
 
-	(void)err;
 	memset(net, 0, sizeof(*net));
 	net->config = *config;
 	net->dp = dp;
-	net->loop = loop;
 	net->status = VIRTIO_NET_S_LINK_UP;
 	net->host = (struct datapath_host){
 		.interrupt = on_interrupt, .broken = on_broken, .accept = on_accept, .opaque = net};
@@ -549,25 +381,16 @@ int net_init(struct net *net, const struct net_config *config, struct datapath *
 	                   (own_features(config) | from_dp | BIT64(VIRTIO_F_RING_RESET)) &
 	                           ~config->masked,
 	                   sizeof(struct virtio_net_config), sizes, queues, mem);
-	filter_reset(net);
-	return 0;
-}
-
-int net_ready(struct net *net, struct err *err)
-{
-	/* Which queue it is depends on MQ: without it queue 2, which exists in either case. */
-	unsigned index = 2 * net->config.pairs;
-	int rc = loop_add(net->loop, &net->ctrl_kick, net->dev.queues[index].events.kick_fd,
-	                  EPOLLIN, on_ctrl_kick);
-
-	return rc < 0 ? err_errno(err, rc, "%s: control queue", net->config.name) : 0;
+	/* The driver says by MQ whether the control queue is the last one or queue 2. */
+	for (unsigned i = 0; i < queues; i++)
+		net->dev.queues[i].on_loop = i == 2 || i == queues - 1;
+	reset_filter(net);
 }
 
 void net_destroy(struct net *net)
 {
 	if (!net->dp)
 		return;
-	loop_remove(&net->ctrl_kick);
 	virtio_device_destroy(&net->dev);
 	net->dp->ops->destroy(net->dp);
 	net->dp = NULL;

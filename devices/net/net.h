@@ -13,15 +13,12 @@
 #include <stdint.h>
 
 #include "devices/net/datapath.h"
+#include "devices/net/filter.h"
 #include "devices/virtio/device.h"
-#include "vmm/err.h"
-#include "vmm/loop.h"
 #include "vmm/memory.h"
 
-#define NET_MAC_LEN     6
-#define NET_FILTER_MACS 64
-#define NET_QUEUE_MAX   1024 /* the largest queue size */
-#define NET_CTRL_QUEUE  64
+#define NET_QUEUE_MAX  1024 /* the largest queue size */
+#define NET_CTRL_QUEUE 64
 
 /* What the driver may be handed that is not complete: checksums left out, segments joined. */
 #define NET_GUEST_OFFLOADS                                                          \
@@ -39,26 +36,11 @@ struct net_config {
 	uint64_t masked;     /* features not to offer, though the datapath could */
 };
 
-/* What the driver wants to receive (5.1.6.5.1 to .3). Written under net->lock, read by datapath
- * threads. */
-struct net_filter {
-	atomic_uint sequence; /* odd while it is being changed */
-	bool promisc, allmulti, alluni, nomulti, nouni, nobcast;
-	bool vlan_filter;            /* CTRL_VLAN was negotiated: only the ids in the table */
-	unsigned unicast, multicast; /* in macs: first the one, then the other */
-	bool overflow_unicast, overflow_multicast; /* more than fit: let all of them in */
-	uint8_t mac[NET_MAC_LEN];
-	uint8_t macs[NET_FILTER_MACS][NET_MAC_LEN];
-	uint32_t vlans[4096 / 32];
-};
-
 struct net {
 	struct virtio_device dev;
 	struct net_config config;
 	struct datapath *dp; /* owned */
 	struct datapath_host host;
-	struct loop *loop; /* serves the control queue */
-	struct loop_source ctrl_kick;
 
 	/* dev->lock is taken first where both are. The datapath is called with it held. */
 	pthread_mutex_t lock;
@@ -71,13 +53,9 @@ struct net {
 	struct net_filter filter;
 };
 
-/*
- * @dp becomes the NIC's, also on an error. @loop: the main loop. Main thread; then give net->dev to
- * a transport, and call net_ready() once its eventfds are there. 0 or a negative errno.
- */
-int net_init(struct net *net, const struct net_config *config, struct datapath *dp,
-             const struct memory *mem, struct loop *loop, struct err *err);
-int net_ready(struct net *net, struct err *err);
+/* @dp becomes the NIC's. Main thread; then give net->dev to a transport. */
+void net_init(struct net *net, const struct net_config *config, struct datapath *dp,
+              const struct memory *mem);
 void net_destroy(struct net *net); /* idempotent; main thread, vCPUs stopped */
 
 /* Plug the cable in or pull it out. The driver is told. Any thread but the datapath's own. */

@@ -112,9 +112,9 @@ static bool is_packed(const struct virtio_device *dev)
 }
 
 /* The owner on the main loop has not looked yet, and the driver need not kick for what is there. */
-static void first_look(struct virtio_device *dev, const struct virtio_queue *q)
+static void first_look(const struct virtio_queue *q)
 {
-	if (dev->ops->kicked && q->events.kick_fd >= 0)
+	if (q->on_loop && q->events.kick_fd >= 0)
 		fd_signal(q->events.kick_fd);
 }
 
@@ -131,7 +131,7 @@ static void device_start(struct virtio_device *dev)
 	if (dev->ops->start(dev, &err) == 0) {
 		for (unsigned i = 0; i < dev->nr_queues; i++)
 			if (dev->queues[i].running)
-				first_look(dev, &dev->queues[i]);
+				first_look(&dev->queues[i]);
 		return;
 	}
 	dev->running = false;
@@ -180,7 +180,7 @@ static void queue_start(struct virtio_device *dev, unsigned index)
 	q->running = true;
 	transport_running(dev);
 	if (dev->ops->queue_start(dev, index, &err) == 0) {
-		first_look(dev, q);
+		first_look(q);
 		return;
 	}
 	q->running = false;
@@ -474,6 +474,7 @@ void virtio_device_init(struct virtio_device *dev, const char *name, uint16_t ty
 	pthread_mutex_init(&dev->lock, NULL);
 	for (unsigned i = 0; i < nr_queues; i++) {
 		dev->queues[i].config.size_max = queue_sizes[i];
+		dev->queues[i].on_loop = ops->kicked != NULL;
 		queue_defaults(dev, &dev->queues[i]);
 	}
 	for (unsigned i = 0; i < VIRTIO_QUEUES_MAX; i++)

@@ -71,9 +71,15 @@ struct virtio_queue_events {
 };
 
 struct virtio_queue {
-	struct virtq_config config;        /* the driver's settings; dev->lock */
-	virtq_base_t base;                 /* where the next start goes on; dev->lock */
-	bool running;                      /* between queue_start and queue_stop; dev->lock */
+	struct virtq_config config; /* the driver's settings; dev->lock */
+	virtq_base_t base;          /* where the next start goes on; dev->lock */
+	bool running;               /* between queue_start and queue_stop; dev->lock */
+	/*
+	 * The main loop tells ops->kicked of it. By default all queues of a device that has the op;
+	 * one whose queues have different owners sets it between virtio_device_init() and the
+	 * transport.
+	 */
+	bool on_loop;
 	struct virtio_queue_events events; /* constant once the transport is there */
 };
 
@@ -106,7 +112,8 @@ struct virtio_device_ops {
 	/*
 	 * For devices whose queues the main loop serves; NULL: the owners read their kick_fd
 	 * themselves. Queue @index was notified, or has just started. On the main thread, without
-	 * dev->lock. The notification may be an old one: the queue may have stopped since.
+	 * dev->lock. The notification may be an old one: the queue may have stopped since. It must
+	 * not read kick_fd, which others may be watching too.
 	 */
 	void (*kicked)(struct virtio_device *dev, unsigned index);
 };

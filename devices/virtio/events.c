@@ -13,6 +13,9 @@
  * So a wake-up says no more than "look". Whoever looks takes the transport's lock, finds out
  * whether the eventfd is his to read now, and leaves it alone if it is not; and who takes an
  * eventfd away from the kernel looks into it himself, as no edge will come for what is in it.
+ *
+ * Kick fds are edge-triggered as well, and never read: each notification is an edge for everybody
+ * who watches. So the main loop can listen for a queue that may turn out to be another thread's.
  */
 #include "devices/virtio/events.h"
 
@@ -33,7 +36,6 @@ static void on_kick(struct loop_source *src, uint32_t events)
 	struct virtio_device *dev = pair->events->dev;
 
 	(void)events;
-	fd_drain(pair->kick_fd);
 	dev->ops->kicked(dev, index_of(pair));
 }
 
@@ -45,7 +47,7 @@ static void on_call(struct loop_source *src, uint32_t events)
 	pair->events->called(pair->events, index_of(pair));
 }
 
-static int pair_init(struct virtio_event_pair *pair, struct loop *loop)
+static int pair_init(struct virtio_event_pair *pair, struct loop *loop, bool on_loop)
 {
 	int rc = fd_eventfd();
 
@@ -57,8 +59,8 @@ static int pair_init(struct virtio_event_pair *pair, struct loop *loop)
 		return rc;
 	pair->call_fd = rc;
 	rc = loop_add(loop, &pair->call, pair->call_fd, EPOLLIN | EPOLLET, on_call);
-	if (rc == 0 && pair->events->dev->ops->kicked)
-		rc = loop_add(loop, &pair->kick, pair->kick_fd, EPOLLIN, on_kick);
+	if (rc == 0 && on_loop)
+		rc = loop_add(loop, &pair->kick, pair->kick_fd, EPOLLIN | EPOLLET, on_kick);
 	return rc;
 }
 
@@ -76,7 +78,7 @@ int virtio_events_init(struct virtio_events *events, struct virtio_device *dev, 
 
 		pair->events = events;
 		pair->kick_fd = pair->call_fd = -1;
-		rc = pair_init(pair, loop);
+		rc = pair_init(pair, loop, dev->queues[events->nr].on_loop);
 		dev->queues[events->nr].events = (struct virtio_queue_events){
 			.kick_fd = pair->kick_fd,
 			.call_fd = inject_ioctl ? -1 : pair->call_fd,

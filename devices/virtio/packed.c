@@ -255,9 +255,9 @@ bool packed_flush(struct virtq *q)
 	wanted = interrupt_wanted(q);
 	p->batch = 0;
 	if (wanted)
-		q->stats.interrupts++;
+		counter_add(&q->stats.interrupts, 1);
 	else
-		q->stats.interrupts_spared++;
+		counter_add(&q->stats.interrupts_spared, 1);
 	return wanted;
 }
 

@@ -89,7 +89,7 @@ int virtq_pop(struct virtq *q, struct virtq_chain *chain, struct iovec *iov, uns
 	rc = q->f.packed ? packed_pop(q, chain, iov_max) : split_pop(q, chain, iov_max);
 	if (rc == 1) {
 		q->inflight++;
-		q->stats.chains++;
+		counter_add(&q->stats.chains, 1);
 	}
 	return rc;
 }
@@ -97,7 +97,7 @@ int virtq_pop(struct virtq *q, struct virtq_chain *chain, struct iovec *iov, uns
 void virtq_unpop(struct virtq *q, const struct virtq_chain *chain)
 {
 	q->inflight--;
-	q->stats.chains--;
+	counter_add(&q->stats.chains, (uint64_t)-1);
 	if (q->f.packed)
 		packed_unpop(q, chain->nr_desc);
 	else
@@ -120,7 +120,7 @@ bool virtq_flush(struct virtq *q)
 
 void virtq_kick_disable(struct virtq *q)
 {
-	q->stats.kicks_off++;
+	counter_add(&q->stats.kicks_off, 1);
 	if (q->f.packed)
 		packed_kick_disable(q);
 	else

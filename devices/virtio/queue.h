@@ -66,7 +66,7 @@ static inline virtq_base_t virtq_base_new(bool packed)
 	return packed ? 0x80008000u : 0;
 }
 
-/* Counters; the owner's, others may read them torn. */
+/* Counters; the owner's, others read them by counters_read(). */
 struct virtq_stats {
 	uint64_t chains;            /* popped */
 	uint64_t interrupts;        /* virtq_flush() said true */

@@ -224,9 +224,9 @@ bool split_flush(struct virtq *q)
 		         crossed(le16toh(READ_GUEST(*used_event(q))), s->flushed, old);
 	s->flushed_once = true;
 	if (wanted)
-		q->stats.interrupts++;
+		counter_add(&q->stats.interrupts, 1);
 	else
-		q->stats.interrupts_spared++;
+		counter_add(&q->stats.interrupts_spared, 1);
 	return wanted;
 }
 
