@@ -34,35 +34,43 @@
 #define EVENT_DESC    VRING_PACKED_EVENT_FLAG_DESC
 #define EVENT_WRAP    BIT(VRING_PACKED_EVENT_F_WRAP_CTR)
 
-int packed_start(struct virtq *q, const struct virtq_config *config, virtq_base_t base,
-                 struct err *err)
+int packed_translate(const struct virtq_config *config, const struct memory *mem,
+                     struct virtq_areas *areas, struct err *err)
 {
-	struct virtq_packed *p = &q->packed;
 	const uint64_t event_len = sizeof(struct vring_packed_desc_event);
+	const uint64_t ring_len = sizeof(struct vring_packed_desc) * (uint64_t)config->size;
 
-	if (q->size > VIRTQ_SIZE_MAX)
-		return err_set(err, -EINVAL, "size %u of a packed queue is above %u", q->size,
+	if (config->size > VIRTQ_SIZE_MAX)
+		return err_set(err, -EINVAL, "size %u of a packed queue is above %u", config->size,
 		               VIRTQ_SIZE_MAX);
-	if (config->desc % 16 == 0)
-		p->ring = memory_at(q->mem, gpa(config->desc),
-		                    sizeof(struct vring_packed_desc) * (uint64_t)q->size);
-	if (config->driver % 4 == 0)
-		p->driver_event = memory_at(q->mem, gpa(config->driver), event_len);
-	if (config->device % 4 == 0)
-		p->device_event = memory_at(q->mem, gpa(config->device), event_len);
-	if (!p->ring || !p->driver_event || !p->device_event)
+	areas->desc = virtq_area(mem, config->desc, ring_len, 16);
+	areas->driver = virtq_area(mem, config->driver, event_len, 4);
+	areas->device = virtq_area(mem, config->device, event_len, 4);
+	if (!areas->desc || !areas->driver || !areas->device)
 		return err_set(err, -EINVAL,
 		               "a ring is misaligned or not in guest memory (descriptors 0x%llx, "
 		               "driver 0x%llx, device 0x%llx, size %u)",
 		               (unsigned long long)config->desc, (unsigned long long)config->driver,
-		               (unsigned long long)config->device, q->size);
+		               (unsigned long long)config->device, config->size);
+	return 0;
+}
+
+bool packed_base_valid(virtq_base_t base, uint16_t size)
+{
+	return (base & 0x7fff) < size && (base >> 16 & 0x7fff) < size;
+}
+
+void packed_start(struct virtq *q, const struct virtq_areas *areas, virtq_base_t base)
+{
+	struct virtq_packed *p = &q->packed;
+
+	p->ring = areas->desc;
+	p->driver_event = areas->driver;
+	p->device_event = areas->device;
 	p->avail = base & 0x7fff;
 	p->avail_wrap = base & BIT(15);
 	p->used = base >> 16 & 0x7fff;
 	p->used_wrap = base & BIT(31);
-	if (p->avail >= q->size || p->used >= q->size)
-		return err_set(err, -EINVAL, "base 0x%x is outside a queue of %u", base, q->size);
-	return 0;
 }
 
 virtq_base_t packed_base(const struct virtq *q)

@@ -23,18 +23,56 @@ struct virtq_features virtq_features(uint64_t negotiated)
 	};
 }
 
-int virtq_start(struct virtq *q, const struct virtq_config *config, struct virtq_features features,
-                virtq_base_t base, const struct memory *mem, struct err *err)
+void *virtq_area(const struct memory *mem, uint64_t addr, uint64_t len, uint64_t align)
 {
-	memset(q, 0, sizeof(*q));
+	return addr % align ? NULL : memory_at(mem, gpa(addr), len);
+}
+
+int virtq_translate(const struct virtq_config *config, bool packed, const struct memory *mem,
+                    struct virtq_areas *areas, struct err *err)
+{
 	if (config->size == 0 || config->size > config->size_max)
 		return err_set(err, -EINVAL, "queue size %u is not in 1..%u", config->size,
 		               config->size_max);
+	return packed ? packed_translate(config, mem, areas, err)
+	              : split_translate(config, mem, areas, err);
+}
+
+bool virtq_base_valid(virtq_base_t base, bool packed, uint16_t size)
+{
+	return packed ? packed_base_valid(base, size) : base <= UINT16_MAX;
+}
+
+int virtq_used_base(const struct virtq_config *config, const struct memory *mem, virtq_base_t *base)
+{
+	struct virtq_areas areas;
+	int rc = virtq_translate(config, false, mem, &areas, NULL);
+
+	if (rc == 0)
+		*base = split_used_index(&areas);
+	return rc;
+}
+
+int virtq_start(struct virtq *q, const struct virtq_config *config, struct virtq_features features,
+                virtq_base_t base, const struct memory *mem, struct err *err)
+{
+	struct virtq_areas areas;
+	int rc = virtq_translate(config, features.packed, mem, &areas, err);
+
+	if (rc < 0)
+		return rc;
+	if (!virtq_base_valid(base, features.packed, config->size))
+		return err_set(err, -EINVAL, "base 0x%x is outside a queue of %u", base,
+		               config->size);
+	memset(q, 0, sizeof(*q));
 	q->mem = mem;
 	q->f = features;
 	q->size = config->size;
-	return features.packed ? packed_start(q, config, base, err)
-	                       : split_start(q, config, base, err);
+	if (features.packed)
+		packed_start(q, &areas, base);
+	else
+		split_start(q, &areas, base);
+	return 0;
 }
 
 virtq_base_t virtq_base(const struct virtq *q)

@@ -66,6 +66,30 @@ static inline virtq_base_t virtq_base_new(bool packed)
 	return packed ? 0x80008000u : 0;
 }
 
+/* Can a queue of @size stand there? A base that comes from outside is asked this first. */
+bool virtq_base_valid(virtq_base_t base, bool packed, uint16_t size);
+
+/* Where the areas of a validated queue are in this process. */
+struct virtq_areas {
+	void *desc, *driver, *device; /* as in struct virtq_config */
+};
+
+/*
+ * Validate the driver's settings and translate them, for whoever is going to serve the ring.
+ * -EINVAL with a reason in @err: size not in 1..size_max or (split) no power of two; an area that
+ * is misaligned or not in guest memory. Any thread.
+ */
+int virtq_translate(const struct virtq_config *config, bool packed, const struct memory *mem,
+                    struct virtq_areas *areas, struct err *err);
+
+/*
+ * Where a split queue stands whose server went away without saying: everything behind the used
+ * index, as if what it had taken since had not been taken. 0 or -EINVAL (as above). Nobody serves
+ * it.
+ */
+int virtq_used_base(const struct virtq_config *config, const struct memory *mem,
+                    virtq_base_t *base);
+
 /* Counters; the owner's, others read them by counters_read(). */
 struct virtq_stats {
 	uint64_t chains;            /* popped */
@@ -112,9 +136,9 @@ struct virtq {
 };
 
 /*
- * Validate @config and set up *@q to go on from @base. The memory behind @mem outlives the running
- * queue. -EINVAL with a reason in @err: size not in 1..size_max or (split) no power of two,
- * misaligned, not in guest memory, base out of range. Any thread; the caller becomes the owner.
+ * Validate @config (virtq_translate()) and set up *@q to go on from @base. The memory behind @mem
+ * outlives the running queue. -EINVAL with a reason in @err: settings, or base out of range. Any
+ * thread; the caller becomes the owner.
  */
 int virtq_start(struct virtq *q, const struct virtq_config *config, struct virtq_features features,
                 virtq_base_t base, const struct memory *mem, struct err *err);

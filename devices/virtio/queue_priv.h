@@ -22,6 +22,9 @@ static inline int virtq_break(struct virtq *q, const char *why)
 	return -EPROTO;
 }
 
+/* An area of @len bytes at @addr, if it is where the specification lets it be; else NULL. */
+void *virtq_area(const struct memory *mem, uint64_t addr, uint64_t len, uint64_t align);
+
 /* Begin @chain with @iov as the array that it fills. */
 void chain_begin(struct virtq_chain *chain, struct iovec *iov);
 
@@ -29,8 +32,10 @@ void chain_begin(struct virtq_chain *chain, struct iovec *iov);
 int chain_add(struct virtq *q, struct virtq_chain *chain, const struct virtq_desc *d,
               unsigned iov_max);
 
-int split_start(struct virtq *q, const struct virtq_config *config, virtq_base_t base,
-                struct err *err);
+uint16_t split_used_index(const struct virtq_areas *areas);
+int split_translate(const struct virtq_config *config, const struct memory *mem,
+                    struct virtq_areas *areas, struct err *err);
+void split_start(struct virtq *q, const struct virtq_areas *areas, virtq_base_t base);
 int split_pop(struct virtq *q, struct virtq_chain *chain, unsigned iov_max);
 void split_unpop(struct virtq *q);
 void split_push(struct virtq *q, uint16_t id, uint32_t written);
@@ -39,8 +44,10 @@ void split_kick_disable(struct virtq *q);
 bool split_kick_enable(struct virtq *q);
 bool split_more(struct virtq *q);
 
-int packed_start(struct virtq *q, const struct virtq_config *config, virtq_base_t base,
-                 struct err *err);
+int packed_translate(const struct virtq_config *config, const struct memory *mem,
+                     struct virtq_areas *areas, struct err *err);
+void packed_start(struct virtq *q, const struct virtq_areas *areas, virtq_base_t base);
+bool packed_base_valid(virtq_base_t base, uint16_t size);
 int packed_pop(struct virtq *q, struct virtq_chain *chain, unsigned iov_max);
 void packed_unpop(struct virtq *q, uint16_t nr_desc);
 void packed_push(struct virtq *q, uint16_t id, uint16_t nr_desc, uint32_t written);

@@ -36,39 +36,47 @@ static __virtio16 *avail_event(const struct virtq *q)
 	return (__virtio16 *)&q->split.used->ring[q->size];
 }
 
-/* A ring's place in guest memory, if it is where the specification lets it be. */
-static void *area(const struct virtq *q, uint64_t addr, uint64_t len, uint64_t align)
+int split_translate(const struct virtq_config *config, const struct memory *mem,
+                    struct virtq_areas *areas, struct err *err)
 {
-	return addr % align ? NULL : memory_at(q->mem, gpa(addr), len);
-}
-
-int split_start(struct virtq *q, const struct virtq_config *config, virtq_base_t base,
-                struct err *err)
-{
-	struct virtq_split *s = &q->split;
+	uint64_t size = config->size;
 	/* The event index is there whether negotiated or not: 2.7 counts it into the sizes. */
-	uint64_t avail_len = sizeof(struct vring_avail) + sizeof(__virtio16) * (q->size + 1ul);
-	uint64_t used_len = sizeof(struct vring_used) +
-	                    sizeof(struct vring_used_elem) * (uint64_t)q->size + sizeof(__virtio16);
+	uint64_t avail_len = sizeof(struct vring_avail) + sizeof(__virtio16) * (size + 1);
+	uint64_t used_len = sizeof(struct vring_used) + sizeof(struct vring_used_elem) * size +
+	                    sizeof(__virtio16);
 
-	if (q->size & (q->size - 1))
+	if (size & (size - 1))
 		return err_set(err, -EINVAL, "size %u of a split queue is no power of two",
-		               q->size);
-	s->desc = area(q, config->desc, sizeof(struct vring_desc) * (uint64_t)q->size, 16);
-	s->avail = area(q, config->driver, avail_len, 2);
-	s->used = area(q, config->device, used_len, 4);
-	if (!s->desc || !s->avail || !s->used)
+		               config->size);
+	areas->desc = virtq_area(mem, config->desc, sizeof(struct vring_desc) * size, 16);
+	areas->driver = virtq_area(mem, config->driver, avail_len, 2);
+	areas->device = virtq_area(mem, config->device, used_len, 4);
+	if (!areas->desc || !areas->driver || !areas->device)
 		return err_set(err, -EINVAL,
 		               "a ring is misaligned or not in guest memory (descriptors 0x%llx, "
 		               "available 0x%llx, used 0x%llx, size %u)",
 		               (unsigned long long)config->desc, (unsigned long long)config->driver,
-		               (unsigned long long)config->device, q->size);
-	if (base > UINT16_MAX)
-		return err_set(err, -EINVAL, "base 0x%x of a split queue", base);
+		               (unsigned long long)config->device, config->size);
+	return 0;
+}
+
+uint16_t split_used_index(const struct virtq_areas *areas)
+{
+	const struct vring_used *used = areas->device;
+
+	return le16toh(READ_GUEST(used->idx));
+}
+
+void split_start(struct virtq *q, const struct virtq_areas *areas, virtq_base_t base)
+{
+	struct virtq_split *s = &q->split;
+
+	s->desc = areas->desc;
+	s->avail = areas->driver;
+	s->used = areas->device;
 	s->last_avail = s->avail_seen = (uint16_t)base;
 	/* The used index is where the last owner left it, in the ring itself (as vhost has it). */
-	s->next_used = s->flushed = le16toh(READ_GUEST(s->used->idx));
-	return 0;
+	s->next_used = s->flushed = split_used_index(areas);
 }
 
 /* Read descriptor @i of @table, once. An indirect table can be at any address. */
