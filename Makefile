@@ -2,7 +2,7 @@
 #
 #   make            build/trivm
 #   make run        boot a Linux guest to a shell, here or in the lab (tools/run says which and why)
-#   make test       unit, kvm, lab and style tests; make test-unit ... for one of them
+#   make test       unit, kvm, fuzz, lab and style tests; make test-unit ... for one of them
 #   make soak       the long forms of the tests
 #   make bench      start-up time against QEMU and a bare KVM program
 #   make guest lab  the default guest's image; the nested lab's image

@@ -22,14 +22,15 @@ $(UNIT_BUILD)/test_%: tests/unit/test_%.c $(UNIT_BUILD)/libtrivm.a $(UNIT_BUILD)
 unit-bins: $(UNIT_BINS)
 
 include tests/kvm/kvm.mk
+include tests/fuzz/fuzz.mk
 include tests/bench/bench.mk
 
 test:
 	@tools/deps build run test
 	@$(MAKE) --no-print-directory all guest
-	@tests/run style unit kvm lab
+	@tests/run style unit kvm fuzz lab
 
-test-unit test-kvm test-lab test-style: test-%:
+test-unit test-kvm test-fuzz test-lab test-style: test-%:
 	@tools/deps build run test
 	@$(MAKE) --no-print-directory all
 	@tests/run $*
@@ -37,12 +38,12 @@ test-unit test-kvm test-lab test-style: test-%:
 soak:
 	@tools/deps build run test
 	@$(MAKE) --no-print-directory all guest
-	@SOAK=1 tests/run unit kvm lab
+	@SOAK=1 tests/run unit kvm fuzz lab
 
 bench: all
 	@tools/deps build bench
 	@tests/bench/run
 
 FORCE:
-.PHONY: FORCE unit-bins test test-unit test-kvm test-lab test-style soak bench
+.PHONY: FORCE unit-bins test test-unit test-kvm test-fuzz test-lab test-style soak bench
 -include $(UNIT_BINS:%=%.d) $(UNIT_BUILD)/fakes.d

@@ -1,0 +1,9 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The packed ring (devices/virtio/packed.c) against any driver. */
+#include "tests/fuzz/virtq.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
+{
+	fuzz_virtq(data, len, true);
+	return 0;
+}
