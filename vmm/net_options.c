@@ -92,8 +92,18 @@ static int set_port(struct net_options *o, const char *value, struct err *err)
 
 static int set_datapath(struct net_options *o, const char *value, struct err *err)
 {
-	(void)o;
-	return strcmp(value, "vmm") == 0 ? 0 : bad(err, "datapath", value, "vmm");
+	static const char *const names[] = {
+		[NET_DATAPATH_VMM] = "vmm",
+		[NET_DATAPATH_VHOST_NET] = "vhost-net",
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(names); i++) {
+		if (strcmp(names[i], value) == 0) {
+			o->datapath = (enum net_datapath)i;
+			return 0;
+		}
+	}
+	return bad(err, "datapath", value, "vmm or vhost-net");
 }
 
 static int set_transport(struct net_options *o, const char *value, struct err *err)
@@ -217,6 +227,22 @@ static int set_word(struct net_options *o, char *word, bool first, struct err *e
 	return err_set(err, -EINVAL, "--net %s=%s: unknown key; see `man trivm`", word, value);
 }
 
+/* Words that the kernel's datapath does not go with. */
+static int check_vhost_net(const struct net_options *o, struct err *err)
+{
+	if (o->port != NET_PORT_TAP && o->port != NET_PORT_FD)
+		return err_set(err, -EINVAL,
+		               "--net datapath=vhost-net: the kernel moves packets to a tap only: "
+		               "port=tap, tap:NAME or fd:N");
+	if (o->pcap[0])
+		return err_set(err, -EINVAL,
+		               "--net pcap=%s: with datapath=vhost-net packets do not pass through "
+		               "trivm: record them on the tap (tcpdump -i TAP -w %s), or use "
+		               "datapath=vmm",
+		               o->pcap, o->pcap);
+	return 0;
+}
+
 /* Words that only some ports know. */
 static int check(const struct net_options *o, struct err *err)
 {
@@ -231,7 +257,7 @@ static int check(const struct net_options *o, struct err *err)
 	if (o->queues > 1 && o->port != NET_PORT_TAP && o->port != NET_PORT_NONE)
 		return err_set(err, -EINVAL, "--net queues=%u: this port has one queue only",
 		               o->queues);
-	return 0;
+	return o->datapath == NET_DATAPATH_VHOST_NET ? check_vhost_net(o, err) : 0;
 }
 
 int net_options_parse(struct net_options *o, const char *text, struct err *err)

@@ -18,8 +18,14 @@ enum net_port {
 	NET_PORT_NONE,
 };
 
+enum net_datapath {
+	NET_DATAPATH_VMM,
+	NET_DATAPATH_VHOST_NET,
+};
+
 struct net_options {
 	enum net_port port;
+	enum net_datapath datapath;
 	char where[108]; /* tap: its name, "" for a new one; socket: its path */
 	char bridge[16]; /* for a new tap */
 	int fd;

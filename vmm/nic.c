@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "devices/net/dp_vhost.h"
 #include "vmm/util.h"
 
 /* What offloads=off keeps from the driver. */
@@ -48,29 +49,60 @@ static int open_port(const struct net_options *o, struct port **port, struct err
 	return err_set(err, -EINVAL, "--net: no such port");
 }
 
-static int open_datapath(const struct net_options *o, struct datapath **dp, struct err *err)
+/* @port is the datapath's, also on an error. */
+static int open_vmm(const struct net_options *o, struct port *port, struct datapath **dp,
+                    struct err *err)
 {
 	struct datapath_vmm_config c = {
+		.port = port,
 		.pairs = o->queues,
 		.poll_us = o->poll_us,
 		.packed = o->packed,
 	};
-	int rc = open_port(o, &c.port, err);
+	int rc = o->pcap[0] ? pcap_open(&c.pcap, o->pcap, err) : 0;
 
-	if (rc < 0)
+	if (rc < 0) {
+		port_close(port);
 		return rc;
-	if (o->pcap[0]) {
-		rc = pcap_open(&c.pcap, o->pcap, err);
-		if (rc < 0) {
-			port_close(c.port);
-			return rc;
-		}
 	}
 	return datapath_vmm_create(dp, &c, err);
 }
 
+static int open_vhost_net(const struct nic *nic, const struct net_options *o, struct port *port,
+                          struct loop *loop, struct datapath **dp, struct err *err)
+{
+	const struct datapath_vhost_net_config c = {
+		.name = nic->name,
+		.port = port,
+		.loop = loop,
+		.pairs = o->queues,
+		.poll_us = o->poll_us,
+		.packed = o->packed,
+	};
+
+	return datapath_vhost_net_create(dp, &c, err);
+}
+
+static int open_datapath(const struct nic *nic, const struct net_options *o, struct loop *loop,
+                         struct datapath **dp, struct err *err)
+{
+	struct port *port;
+	int rc = open_port(o, &port, err);
+
+	if (rc < 0)
+		return rc;
+	switch (o->datapath) {
+	case NET_DATAPATH_VMM:
+		return open_vmm(o, port, dp, err);
+	case NET_DATAPATH_VHOST_NET:
+		return open_vhost_net(nic, o, port, loop, dp, err);
+	}
+	port_close(port);
+	return err_set(err, -EINVAL, "--net: no such datapath");
+}
+
 static int build_net(struct nic *nic, const struct net_options *o, const struct memory *mem,
-                     struct err *err)
+                     struct loop *loop, struct err *err)
 {
 	struct net_config c = {
 		.name = nic->name,
@@ -90,7 +122,7 @@ static int build_net(struct nic *nic, const struct net_options *o, const struct 
 			return err_errno(err, -errno, "--net mac: getrandom");
 		c.mac[0] = (uint8_t)((c.mac[0] & ~1u) | 2);
 	}
-	rc = open_datapath(o, &dp, err);
+	rc = open_datapath(nic, o, loop, &dp, err);
 	if (rc < 0)
 		return rc;
 	net_init(&nic->net, &c, dp, mem);
@@ -113,7 +145,7 @@ int nic_build(struct nic *nic, const struct net_options *options, unsigned index
 		snprintf(nic->name, sizeof(nic->name), "%s", options->id);
 	else
 		snprintf(nic->name, sizeof(nic->name), "net%u", index);
-	rc = build_net(nic, options, mem, err);
+	rc = build_net(nic, options, mem, slots->loop, err);
 	if (rc == 0)
 		rc = virtio_transport_add(&nic->transport, &nic->net.dev, &where, slots, err);
 	if (rc < 0)

@@ -9,7 +9,8 @@
  *	features offered -> memory table -> per ring { size, addresses, base, kick fd, call fd }
  *	-> packets -> per ring { base }
  *
- * Implementers: "vmm" (dp_vmm.c) moves packets on threads of this process, through a port.
+ * Implementers: "vmm" (dp_vmm.c) moves packets on threads of this process, through a port;
+ * "vhost-net" (dp_vhost.h) has the host's kernel do it.
  *
  *   NEW	 features() may be asked
  *   SET UP	 setup() fixed features, memory and whom to tell; no ring runs
@@ -38,7 +39,8 @@ struct datapath_ring {
 	struct virtq_config config;
 	virtq_base_t base;
 	int kick_fd;
-	int call_fd; /* -1: call host->interrupt() instead */
+	int call_fd;      /* -1: call host->interrupt() instead */
+	int peer_call_fd; /* for a datapath outside of this process: always an eventfd */
 };
 
 /* What the datapath tells the NIC. Any thread, never blocks. */

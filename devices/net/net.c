@@ -202,6 +202,7 @@ static int start_queue(struct net *net, unsigned index, struct err *err)
 		.base = vq->base,
 		.kick_fd = vq->events.kick_fd,
 		.call_fd = vq->events.call_fd,
+		.peer_call_fd = vq->events.peer_call_fd,
 	};
 
 	if (has_ctrl(net) && index == net->ctrl_index) {
