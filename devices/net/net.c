@@ -248,8 +248,7 @@ static int start_all(struct net *net, struct err *err)
 	if (rc == 0)
 		rc = ops->set_pairs(net->dp, 1);
 	if (rc < 0)
-		return err_errno(err, rc, "%s: the port refuses offloads or queues",
-		                 net->config.name);
+		return err_errno(err, rc, "the port refuses offloads or queues");
 	for (unsigned i = 0; i < net->dev.nr_queues && rc == 0; i++)
 		if (net->dev.queues[i].config.enabled)
 			rc = start_queue(net, i, err);

@@ -1,0 +1,558 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The virtio-net device without packets: features, configuration, control queue, filter, link. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include <linux/virtio_config.h>
+#include <linux/virtio_net.h>
+
+#include "devices/net/net.h"
+#include "tests/unit/virtq_driver.h"
+#include "vmm/fd.h"
+
+#define DP_FEATURES                                                  \
+	(BIT64(VIRTIO_F_VERSION_1) | BIT64(VIRTIO_NET_F_MRG_RXBUF) | \
+	 BIT64(VIRTIO_NET_F_GUEST_CSUM) | BIT64(VIRTIO_NET_F_GUEST_TSO4))
+#define LIVE                                                                                  \
+	(VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER | VIRTIO_CONFIG_S_FEATURES_OK | \
+	 VIRTIO_CONFIG_S_DRIVER_OK)
+
+/* A datapath that writes down what it is told. */
+struct fake_dp {
+	struct datapath dp;
+	struct datapath_host host;
+	bool is_setup, started[VIRTIO_QUEUES_MAX], link;
+	uint64_t negotiated, offloads;
+	unsigned pairs;
+	int refuse; /* what the next call returns */
+};
+
+static struct fake_dp *fake(struct datapath *dp)
+{
+	return container_of(dp, struct fake_dp, dp);
+}
+
+static uint64_t dp_features(const struct datapath *dp)
+{
+	(void)dp;
+	return DP_FEATURES;
+}
+
+static int dp_setup(struct datapath *dp, uint64_t negotiated, const struct memory *mem,
+                    const struct datapath_host *host, struct err *err)
+{
+	(void)err;
+	assert_non_null(mem);
+	fake(dp)->is_setup = true;
+	fake(dp)->negotiated = negotiated;
+	fake(dp)->host = *host;
+	return 0;
+}
+
+static void dp_teardown(struct datapath *dp)
+{
+	fake(dp)->is_setup = false;
+	memset(fake(dp)->started, 0, sizeof(fake(dp)->started));
+}
+
+static int dp_ring_start(struct datapath *dp, unsigned index, const struct datapath_ring *ring,
+                         struct err *err)
+{
+	assert_true(fake(dp)->is_setup && !fake(dp)->started[index]);
+	assert_true(ring->config.enabled);
+	if (fake(dp)->refuse)
+		return err_set(err, fake(dp)->refuse, "refused");
+	fake(dp)->started[index] = true;
+	return 0;
+}
+
+static int dp_ring_stop(struct datapath *dp, unsigned index, virtq_base_t *base)
+{
+	if (!fake(dp)->started[index])
+		return -EINVAL;
+	fake(dp)->started[index] = false;
+	*base = 7;
+	return 0;
+}
+
+static int dp_set_offloads(struct datapath *dp, uint64_t offloads)
+{
+	fake(dp)->offloads = offloads;
+	return 0;
+}
+
+static int dp_set_pairs(struct datapath *dp, unsigned pairs)
+{
+	if (fake(dp)->refuse)
+		return fake(dp)->refuse;
+	fake(dp)->pairs = pairs;
+	return 0;
+}
+
+static void dp_set_link(struct datapath *dp, bool up)
+{
+	fake(dp)->link = up;
+}
+
+static void dp_destroy(struct datapath *dp)
+{
+	assert_false(fake(dp)->is_setup);
+}
+
+static const struct datapath_ops dp_ops = {
+	.name = "fake",
+	.features = dp_features,
+	.setup = dp_setup,
+	.teardown = dp_teardown,
+	.ring_start = dp_ring_start,
+	.ring_stop = dp_ring_stop,
+	.set_offloads = dp_set_offloads,
+	.set_pairs = dp_set_pairs,
+	.set_link = dp_set_link,
+	.destroy = dp_destroy,
+};
+
+struct fixture {
+	struct net net;
+	struct fake_dp dp;
+	struct drv drv; /* the control queue's */
+	unsigned interrupts, config_interrupts;
+};
+
+static void on_queue_interrupt(void *transport, unsigned index)
+{
+	(void)index;
+	((struct fixture *)transport)->interrupts++;
+}
+
+static void on_config_interrupt(void *transport)
+{
+	((struct fixture *)transport)->config_interrupts++;
+}
+
+static void on_running(void *transport, bool running)
+{
+	(void)transport;
+	(void)running;
+}
+
+static void on_reset(void *transport, int index)
+{
+	(void)transport;
+	(void)index;
+}
+
+static const struct virtio_transport_ops transport_ops = {
+	.queue_interrupt = on_queue_interrupt,
+	.config_interrupt = on_config_interrupt,
+	.running = on_running,
+	.reset = on_reset,
+};
+
+static const uint8_t mac[] = {0x52, 0x54, 0, 1, 2, 3};
+
+static void make(struct fixture *f, unsigned pairs, unsigned mtu, uint64_t masked)
+{
+	struct net_config c = {.name = "net0",
+	                       .mtu = (uint16_t)mtu,
+	                       .pairs = pairs,
+	                       .queue_size = 256,
+	                       .masked = masked};
+
+	memset(f, 0, sizeof(*f));
+	memcpy(c.mac, mac, sizeof(mac));
+	f->dp.dp.ops = &dp_ops;
+	drv_init(&f->drv, false, 16, false);
+	net_init(&f->net, &c, &f->dp.dp, &f->drv.mem);
+	f->net.dev.transport_ops = &transport_ops;
+	f->net.dev.transport = f;
+}
+
+static void set_queue(struct fixture *f, unsigned index, unsigned size)
+{
+	struct virtio_device *dev = &f->net.dev;
+
+	virtio_queue_set(dev, index, VIRTIO_QUEUE_SIZE, size);
+	virtio_queue_set(dev, index, VIRTIO_QUEUE_DESC_LOW, (uint32_t)DRV_DESC);
+	virtio_queue_set(dev, index, VIRTIO_QUEUE_DRIVER_LOW, (uint32_t)DRV_DRIVER);
+	virtio_queue_set(dev, index, VIRTIO_QUEUE_DEVICE_LOW, (uint32_t)DRV_DEVICE);
+	virtio_queue_set(dev, index, VIRTIO_QUEUE_ENABLE, 1);
+}
+
+/* As a driver does; it takes @features of those offered, and enables 2 * pairs queues and @ctrl. */
+static void drive(struct fixture *f, uint64_t features, unsigned pairs, unsigned ctrl)
+{
+	struct virtio_device *dev = &f->net.dev;
+
+	features |= BIT64(VIRTIO_F_VERSION_1);
+	virtio_set_status(dev, 3);
+	virtio_set_driver_features(dev, 0, (uint32_t)features);
+	virtio_set_driver_features(dev, 1, (uint32_t)(features >> 32));
+	virtio_set_status(dev, 3 | VIRTIO_CONFIG_S_FEATURES_OK);
+	assert_true(virtio_status(dev) & VIRTIO_CONFIG_S_FEATURES_OK);
+	for (unsigned i = 0; i < 2 * pairs; i++)
+		set_queue(f, i, 16);
+	if (ctrl)
+		set_queue(f, ctrl, 16);
+	virtio_set_status(dev, LIVE);
+	assert_int_equal(virtio_status(dev), LIVE);
+}
+
+static void finish(struct fixture *f)
+{
+	net_destroy(&f->net);
+	net_destroy(&f->net);
+	drv_destroy(&f->drv);
+}
+
+static uint64_t offered(struct fixture *f)
+{
+	return virtio_features_window(&f->net.dev, 0) |
+	       (uint64_t)virtio_features_window(&f->net.dev, 1) << 32;
+}
+
+/* One command; the answer's byte. 0xaa: none was written. @index: the queue that is kicked. */
+static uint8_t command(struct fixture *f, unsigned index, uint8_t class, uint8_t cmd,
+                       const void *data, size_t len)
+{
+	/* Three buffers of 32 bytes would do for most, a table needs more: all parts of a chain lie
+	 * one behind the other, the last is the answer. */
+	unsigned out = (unsigned)((2 + len + DRV_PART_SIZE - 1) / DRV_PART_SIZE);
+	int id = drv_add(&f->drv, out, 1, false);
+	uint8_t *at = drv_at(&f->drv, drv_part((uint16_t)id, 0));
+	uint32_t written;
+
+	assert_true(out < DRV_PARTS);
+	memset(at, 0, out * DRV_PART_SIZE);
+	at[0] = class;
+	at[1] = cmd;
+	memcpy(at + 2, data, len);
+	at[out * DRV_PART_SIZE] = 0xaa;
+	f->net.dev.ops->kicked(&f->net.dev, index);
+	if (drv_take(&f->drv, &written) != id)
+		return 0xaa;
+	assert_int_equal(written, 1);
+	return at[out * DRV_PART_SIZE];
+}
+
+static bool passes(struct fixture *f, const char *frame, size_t len)
+{
+	uint8_t head[18] = {0};
+
+	memcpy(head, frame, len);
+	return f->dp.host.accept(f->dp.host.opaque, head, sizeof(head));
+}
+
+#define to(address) passes(&f, address, 6)
+
+/* --- Tests --- */
+
+static void features_are_the_datapaths_and_its_own(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	make(&f, 1, 0, 0);
+	assert_true((offered(&f) & DP_FEATURES) == DP_FEATURES);
+	assert_true(offered(&f) & BIT64(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS));
+	assert_false(offered(&f) & BIT64(VIRTIO_NET_F_MTU));
+	assert_false(offered(&f) & BIT64(VIRTIO_NET_F_MQ));
+	finish(&f);
+	make(&f, 2, 9000, BIT64(VIRTIO_NET_F_GUEST_TSO4));
+	assert_true(offered(&f) & BIT64(VIRTIO_NET_F_MTU));
+	assert_true(offered(&f) & BIT64(VIRTIO_NET_F_MQ));
+	assert_false(offered(&f) & BIT64(VIRTIO_NET_F_GUEST_TSO4));
+	finish(&f);
+}
+
+static void configuration_is_readable(void **state)
+{
+	struct virtio_net_config c;
+	struct fixture f;
+
+	(void)state;
+	make(&f, 4, 1400, 0);
+	virtio_config_read(&f.net.dev, 0, &c, sizeof(c));
+	assert_memory_equal(c.mac, mac, 6);
+	assert_int_equal(load_le16(&c.status), VIRTIO_NET_S_LINK_UP);
+	assert_int_equal(load_le16(&c.max_virtqueue_pairs), 4);
+	assert_int_equal(load_le16(&c.mtu), 1400);
+	finish(&f);
+}
+
+static void rings_go_to_the_datapath(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	make(&f, 1, 0, 0);
+	drive(&f, DP_FEATURES | BIT64(VIRTIO_F_RING_RESET), 1, 0);
+	assert_true(f.dp.is_setup && f.dp.started[0] && f.dp.started[1]);
+	assert_true(f.dp.negotiated & BIT64(VIRTIO_NET_F_MRG_RXBUF));
+	assert_true(f.dp.offloads ==
+	            (BIT64(VIRTIO_NET_F_GUEST_CSUM) | BIT64(VIRTIO_NET_F_GUEST_TSO4)));
+	assert_int_equal(f.dp.pairs, 1);
+	virtio_queue_set(&f.net.dev, 1, VIRTIO_QUEUE_RESET, 1);
+	assert_true(f.dp.started[0] && !f.dp.started[1]);
+	set_queue(&f, 1, 16);
+	assert_true(f.dp.started[1]);
+	virtio_set_status(&f.net.dev, 0);
+	assert_false(f.dp.is_setup);
+	finish(&f);
+}
+
+static void a_datapath_that_refuses_breaks_the_device(void **state)
+{
+	struct fixture f;
+	struct virtio_device *dev = &f.net.dev;
+
+	(void)state;
+	make(&f, 1, 0, 0);
+	f.dp.refuse = -EIO;
+	virtio_set_status(dev, 3);
+	virtio_set_driver_features(dev, 1, 1);
+	virtio_set_status(dev, 3 | VIRTIO_CONFIG_S_FEATURES_OK);
+	set_queue(&f, 0, 16);
+	virtio_set_status(dev, LIVE);
+	assert_true(virtio_is_broken(dev));
+	assert_false(f.dp.is_setup);
+	f.dp.refuse = 0;
+	virtio_set_status(dev, 0);
+	drive(&f, 0, 1, 0);
+	assert_true(f.dp.started[0]);
+	finish(&f);
+}
+
+/* With MQ it is behind the last pair; a driver without MQ looks for it behind the first (5.1.2). */
+static void the_control_queue_is_where_mq_says(void **state)
+{
+	uint8_t pairs[2] = {2, 0};
+	struct fixture f;
+
+	(void)state;
+	make(&f, 2, 0, 0);
+	drive(&f, BIT64(VIRTIO_NET_F_CTRL_VQ) | BIT64(VIRTIO_NET_F_MQ), 2, 4);
+	assert_int_equal(command(&f, 4, VIRTIO_NET_CTRL_MQ, 0, pairs, 2), VIRTIO_NET_OK);
+	assert_int_equal(f.dp.pairs, 2);
+	assert_true(f.interrupts > 0);
+	pairs[0] = 3;
+	assert_int_equal(command(&f, 4, VIRTIO_NET_CTRL_MQ, 0, pairs, 2), VIRTIO_NET_ERR);
+	pairs[0] = 0;
+	assert_int_equal(command(&f, 4, VIRTIO_NET_CTRL_MQ, 0, pairs, 2), VIRTIO_NET_ERR);
+	pairs[0] = 1;
+	f.dp.refuse = -EIO;
+	assert_int_equal(command(&f, 4, VIRTIO_NET_CTRL_MQ, 0, pairs, 2), VIRTIO_NET_ERR);
+	f.dp.refuse = 0;
+	assert_int_equal(f.dp.pairs, 2);
+	/* A notification of the other place means nothing. */
+	assert_int_equal(command(&f, 2, VIRTIO_NET_CTRL_MQ, 0, pairs, 2), 0xaa);
+	finish(&f);
+
+	make(&f, 2, 0, 0);
+	assert_true(f.net.dev.queues[2].on_loop && f.net.dev.queues[4].on_loop);
+	assert_false(f.net.dev.queues[0].on_loop || f.net.dev.queues[3].on_loop);
+	drive(&f, BIT64(VIRTIO_NET_F_CTRL_VQ) | BIT64(VIRTIO_NET_F_CTRL_RX), 1, 2);
+	assert_false(f.dp.started[2]);
+	assert_int_equal(command(&f, 2, VIRTIO_NET_CTRL_RX, 0, "\1", 1), VIRTIO_NET_OK);
+	/* MQ was not taken: its commands are none. */
+	assert_int_equal(command(&f, 2, VIRTIO_NET_CTRL_MQ, 0, pairs, 2), VIRTIO_NET_ERR);
+	finish(&f);
+}
+
+static void wrong_commands_are_answered(void **state)
+{
+	struct fixture f;
+	uint8_t zero[32] = {0};
+
+	(void)state;
+	make(&f, 1, 0, 0);
+	drive(&f, offered(&f), 1, 2);
+	assert_int_equal(command(&f, 2, 99, 0, zero, 8), VIRTIO_NET_ERR);
+	assert_int_equal(command(&f, 2, VIRTIO_NET_CTRL_RX, 6, zero, 1), VIRTIO_NET_ERR);
+	assert_int_equal(command(&f, 2, VIRTIO_NET_CTRL_VLAN, 0, "\0\x10", 2), VIRTIO_NET_ERR);
+	assert_int_equal(command(&f, 2, VIRTIO_NET_CTRL_VLAN, 2, zero, 2), VIRTIO_NET_ERR);
+	assert_int_equal(command(&f, 2, VIRTIO_NET_CTRL_MAC, 2, zero, 6), VIRTIO_NET_ERR);
+	assert_int_equal(command(&f, 2, VIRTIO_NET_CTRL_MAC, 0, "\5\0\0\0", 4), VIRTIO_NET_ERR);
+	assert_int_equal(command(&f, 2, VIRTIO_NET_CTRL_ANNOUNCE, 1, zero, 0), VIRTIO_NET_ERR);
+	assert_int_equal(command(&f, 2, VIRTIO_NET_CTRL_GUEST_OFFLOADS, 0, "\0\xff\0\0\0\0\0\0", 8),
+	                 VIRTIO_NET_ERR);
+	assert_int_equal(command(&f, 2, VIRTIO_NET_CTRL_GUEST_OFFLOADS, 0, "\2\0\0\0\0\0\0\0", 8),
+	                 VIRTIO_NET_OK);
+	assert_true(f.dp.offloads == BIT64(VIRTIO_NET_F_GUEST_CSUM));
+	assert_false(virtio_is_broken(&f.net.dev));
+	/* A command without room for the answer: nowhere to say it; the queue goes on. */
+	drv_add(&f.drv, 1, 0, false);
+	f.net.dev.ops->kicked(&f.net.dev, 2);
+	assert_true(drv_has_used(&f.drv));
+	finish(&f);
+}
+
+static void the_filter_lets_in_what_was_asked_for(void **state)
+{
+	/* One unicast address, one of a group. */
+	static const uint8_t tables[] = "\1\0\0\0\x52\x54\0\7\7\7\1\0\0\0\1\0\x5e\0\0\1";
+	struct fixture f;
+
+	(void)state;
+	make(&f, 1, 0, 0);
+	drive(&f, offered(&f), 1, 2);
+	assert_true(to("\x52\x54\0\x99\0\0")); /* promiscuous at first */
+	assert_int_equal(command(&f, 2, VIRTIO_NET_CTRL_RX, 0, "\0", 1), VIRTIO_NET_OK);
+	assert_false(to("\x52\x54\0\x99\0\0"));
+	assert_true(to("\x52\x54\0\1\2\3"));
+	assert_true(to("\xff\xff\xff\xff\xff\xff"));
+	assert_false(to("\1\0\x5e\0\0\1"));
+	assert_int_equal(command(&f, 2, VIRTIO_NET_CTRL_MAC, 0, tables, 20), VIRTIO_NET_OK);
+	assert_true(to("\1\0\x5e\0\0\1"));
+	assert_true(to("\x52\x54\0\7\7\7"));
+	assert_false(to("\1\0\x5e\0\0\2"));
+	assert_int_equal(command(&f, 2, VIRTIO_NET_CTRL_RX, 1, "\1", 1), VIRTIO_NET_OK);
+	assert_true(to("\1\0\x5e\0\0\2"));
+	assert_int_equal(command(&f, 2, VIRTIO_NET_CTRL_RX, 5, "\1", 1), VIRTIO_NET_OK);
+	assert_false(to("\xff\xff\xff\xff\xff\xff"));
+	assert_int_equal(command(&f, 2, VIRTIO_NET_CTRL_RX, 3, "\1", 1), VIRTIO_NET_OK);
+	assert_false(to("\1\0\x5e\0\0\1"));
+	assert_int_equal(command(&f, 2, VIRTIO_NET_CTRL_MAC, 1, "\x52\x54\0\x99\0\0", 6),
+	                 VIRTIO_NET_OK);
+	assert_true(to("\x52\x54\0\x99\0\0"));
+	assert_false(to("\x52\x54\0\1\2\3"));
+	assert_int_equal(command(&f, 2, VIRTIO_NET_CTRL_RX, 4, "\1", 1), VIRTIO_NET_OK);
+	assert_false(to("\x52\x54\0\x99\0\0"));
+	finish(&f);
+}
+
+static void vlans_pass_when_they_were_added(void **state)
+{
+	struct fixture f;
+#define TAGGED "\x52\x54\0\1\2\3\6\6\6\6\6\6\x81\0\x01\x02"
+
+	(void)state;
+	make(&f, 1, 0, 0);
+	drive(&f, offered(&f), 1, 2);
+	command(&f, 2, VIRTIO_NET_CTRL_RX, 0, "\0", 1);
+	assert_false(passes(&f, TAGGED, 16));
+	assert_int_equal(command(&f, 2, VIRTIO_NET_CTRL_VLAN, 0, "\2\1", 2), VIRTIO_NET_OK);
+	assert_true(passes(&f, TAGGED, 16));
+	assert_int_equal(command(&f, 2, VIRTIO_NET_CTRL_VLAN, 1, "\2\1", 2), VIRTIO_NET_OK);
+	assert_false(passes(&f, TAGGED, 16));
+	finish(&f);
+}
+
+/* More addresses than there is room for: all of their kind are let in. */
+static void a_table_that_is_too_long_lets_all_in(void **state)
+{
+	static uint8_t data[8 + 6 * (NET_FILTER_MACS + 1)];
+	struct net_filter f = {.sequence = 0};
+	const uint8_t any[18] = {2, 9, 9, 9, 9, 9}, group[18] = {3, 9, 9, 9, 9, 9};
+
+	(void)state;
+	net_filter_reset(&f, mac, false);
+	net_filter_rx(&f, VIRTIO_NET_CTRL_RX_PROMISC, (const uint8_t *)"", 1);
+	store_le32(data, NET_FILTER_MACS + 1);
+	assert_int_equal(net_filter_mac(&f, 0, data, sizeof(data)), 0);
+	assert_true(net_filter_passes(&f, any, 18));
+	assert_false(net_filter_passes(&f, group, 18));
+	memset(data, 0, sizeof(data));
+	assert_int_equal(net_filter_mac(&f, 0, data, sizeof(data)), 0);
+	assert_false(net_filter_passes(&f, any, 18));
+	/* Not whole. */
+	store_le32(data, 0xffffffff);
+	assert_int_equal(net_filter_mac(&f, 0, data, sizeof(data)), -EINVAL);
+	store_le32(data, NET_FILTER_MACS + 1);
+	assert_int_equal(net_filter_mac(&f, 0, data, sizeof(data) - 5), -EINVAL);
+}
+
+static void the_driver_hears_of_the_link(void **state)
+{
+	struct fixture f;
+	uint8_t status[2];
+
+	(void)state;
+	make(&f, 1, 0, 0);
+	drive(&f, offered(&f), 1, 2);
+	net_set_link(&f.net, false);
+	net_set_link(&f.net, false);
+	assert_int_equal(f.config_interrupts, 1);
+	assert_false(f.dp.link);
+	assert_false(net_link(&f.net));
+	virtio_config_read(&f.net.dev, offsetof(struct virtio_net_config, status), status, 2);
+	assert_int_equal(load_le16(status), 0);
+	net_set_link(&f.net, true);
+	assert_int_equal(f.config_interrupts, 2);
+	assert_true(f.dp.link && net_link(&f.net));
+	finish(&f);
+}
+
+static void a_ring_that_the_datapath_finds_broken_breaks_the_device(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	make(&f, 1, 0, 0);
+	drive(&f, offered(&f), 1, 2);
+	f.dp.host.broken(f.dp.host.opaque, 0, "a test");
+	assert_true(virtio_is_broken(&f.net.dev));
+	assert_int_equal(f.config_interrupts, 1);
+	virtio_set_status(&f.net.dev, 0);
+	assert_int_equal(virtio_status(&f.net.dev), 0);
+	finish(&f);
+}
+
+static void a_broken_control_queue_breaks_the_device(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	make(&f, 1, 0, 0);
+	drive(&f, offered(&f), 1, 2);
+	drv_publish(&f.drv, 999);
+	f.net.dev.ops->kicked(&f.net.dev, 2);
+	assert_true(virtio_is_broken(&f.net.dev));
+	f.net.dev.ops->kicked(&f.net.dev, 2);
+	finish(&f);
+}
+
+static void addresses_are_parsed(void **state)
+{
+	uint8_t m[6];
+
+	(void)state;
+	assert_int_equal(net_parse_mac("52:54:00:12:34:56", m), 0);
+	assert_memory_equal(m, "\x52\x54\0\x12\x34\x56", 6);
+	assert_int_equal(net_parse_mac("53:54:00:12:34:56", m), -EINVAL);
+	assert_int_equal(net_parse_mac("52:54:00:12:34", m), -EINVAL);
+	assert_int_equal(net_parse_mac("52:54:00:12:34:56:", m), -EINVAL);
+	assert_int_equal(net_parse_mac("", m), -EINVAL);
+}
+
+#define TEST(name) cmocka_unit_test(name)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(features_are_the_datapaths_and_its_own),
+		TEST(configuration_is_readable),
+		TEST(rings_go_to_the_datapath),
+		TEST(a_datapath_that_refuses_breaks_the_device),
+		TEST(the_control_queue_is_where_mq_says),
+		TEST(wrong_commands_are_answered),
+		TEST(the_filter_lets_in_what_was_asked_for),
+		TEST(vlans_pass_when_they_were_added),
+		TEST(a_table_that_is_too_long_lets_all_in),
+		TEST(the_driver_hears_of_the_link),
+		TEST(a_ring_that_the_datapath_finds_broken_breaks_the_device),
+		TEST(a_broken_control_queue_breaks_the_device),
+		TEST(addresses_are_parsed),
+	};
+
+	alarm(60);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
