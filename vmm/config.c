@@ -165,6 +165,14 @@ static int set_net(struct config *c, const char *value, struct err *err)
 	return net_options_parse(&c->nics[c->nr_nics++], value, err);
 }
 
+static int set_disk(struct config *c, const char *value, struct err *err)
+{
+	if (c->nr_disks == CONFIG_DISKS_MAX)
+		return err_set(err, -EINVAL, "--disk %s: at most %u of them", value,
+		               CONFIG_DISKS_MAX);
+	return disk_options_parse(&c->disks[c->nr_disks++], value, err);
+}
+
 static int set_rng(struct config *c, const char *value, struct err *err)
 {
 	c->rng = true;
@@ -196,6 +204,9 @@ static const struct option options[] = {
 	{0, "dump-fdt", "FILE", "write the device tree to FILE and go on", STRING(dump_fdt)},
 	{0, "net", "PORT[,KEY=VALUE...]",
          "a network card; PORT: user, tap, tap:NAME, fd:N, socket:PATH or none", SET(set_net)},
+	{0, "disk", "FILE[,ro][,KEY=VALUE...]",
+         "a disk (virtio): a raw image or a block device; the first is the guest's vda",
+         SET(set_disk)},
 	{0, "rng", "[KEY=VALUE,...]", "an entropy device (virtio); keys: transport, notify, inject",
          SET(set_rng)},
 	{0, "test-device", NULL, "add the PCI test device", COUNT(test_device)},

@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "arch/x86/boot.h"
+#include "vmm/disk_options.h"
 #include "vmm/err.h"
 #include "vmm/kvm_irq.h"
 #include "vmm/net_options.h"
@@ -17,6 +18,7 @@
 #define CONFIG_MEMORY_MAX GIB(512)
 #define CONFIG_CPUS_MAX   4096
 #define CONFIG_NICS_MAX   8
+#define CONFIG_DISKS_MAX  16
 
 enum on_reset {
 	ON_RESET_EXIT,
@@ -40,6 +42,8 @@ struct config {
 	unsigned hugepages, prealloc, fdt, test_device, verbose, help;
 	unsigned nr_nics;
 	struct net_options nics[CONFIG_NICS_MAX];
+	unsigned nr_disks;
+	struct disk_options disks[CONFIG_DISKS_MAX];
 	bool rng; /* an entropy device, and where */
 	struct virtio_options rng_options;
 	unsigned no_kvm_check; /* run a Linux kernel even where this KVM cannot */

@@ -277,6 +277,35 @@ static int build_nics(struct machine *m, struct err *err)
 	return 0;
 }
 
+static void destroy_disks(struct machine *m)
+{
+	while (m->nr_disks)
+		disk_destroy(&m->disks[--m->nr_disks]);
+	free(m->disks);
+	m->disks = NULL;
+}
+
+static int build_disks(struct machine *m, struct err *err)
+{
+	const struct config *c = m->in.config;
+
+	if (!c->nr_disks)
+		return 0;
+	m->disks = calloc(c->nr_disks, sizeof(m->disks[0]));
+	if (!m->disks)
+		return -ENOMEM;
+	for (; m->nr_disks < c->nr_disks; m->nr_disks++) {
+		int rc = disk_build(&m->disks[m->nr_disks], &c->disks[m->nr_disks], m->nr_disks,
+		                    c->cpus, &m->virtio, &m->vm.mem, err);
+
+		if (rc < 0) {
+			destroy_disks(m);
+			return rc;
+		}
+	}
+	return 0;
+}
+
 static int build_rng(struct machine *m, struct err *err)
 {
 	const struct config *c = m->in.config;
@@ -390,6 +419,7 @@ static const struct part {
 	{"test device", build_testdev, destroy_testdev},
 	{"virtio", build_virtio, NULL},
 	{"network cards", build_nics, destroy_nics},
+	{"disks", build_disks, destroy_disks},
 	{"virtio-rng", build_rng, destroy_rng},
 	{"PCI addresses", assign_pci, NULL},
 	{"platform", build_platform, NULL},

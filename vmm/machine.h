@@ -21,6 +21,7 @@
 #include "devices/virtio/rng.h"
 #include "vmm/chardev.h"
 #include "vmm/config.h"
+#include "vmm/disk.h"
 #include "vmm/err.h"
 #include "vmm/loop.h"
 #include "vmm/nic.h"
@@ -65,6 +66,8 @@ struct machine {
 	struct virtio_slots virtio;
 	unsigned nr_nics;
 	struct nic *nics; /* config->nr_nics of them */
+	unsigned nr_disks;
+	struct disk *disks; /* config->nr_disks of them */
 	struct rng rng;
 	struct virtio_transport rng_transport;
 

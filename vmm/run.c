@@ -282,6 +282,9 @@ static bool is_usage(int rc)
 	case EISDIR:
 	case EACCES:
 	case EPERM:
+	case EBUSY:
+	case EROFS:
+	case ETXTBSY:
 	case E2BIG:
 	case EFBIG:
 	case ENOEXEC:

@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Theory of operation: each queue has a few worker threads; a request is served by one of them from
+ * beginning to end, with plain blocking system calls (backing.c). So a slow disk stops neither a
+ * vCPU nor the main loop, and as many requests are under way as there are workers.
+ *
+ * Why not io_uring: on many hosts it is switched off (a sysctl, or a container's system-call
+ * filter), so that threads would be needed all the same; they also do what a ring does not do
+ * better (fallocate() and fdatasync() run on kernel threads there). Why not one thread that takes
+ * requests and hands them to others: each request would wait for one more thread to wake up.
+ *
+ * The workers take turns (leader and followers). One of them watches the queue's kick eventfd. When
+ * it has taken a request, it calls the next one to look for more, and serves its own meanwhile:
+ *
+ *	look:	a request?	call another, serve it, give it back, look again
+ *		none, watched?	idle until called
+ *		none:		turn kicks on, look once more, watch: wait for a kick, look again
+ *
+ * Kicks are off only while some worker is going to look at the queue before it goes to rest: that
+ * is why nothing is forgotten. Workers are made when one is called and none is idle; a disk that
+ * does one thing at a time has two. The virtq belongs to whoever holds the queue's lock.
+ *
+ * Flushes. A flush covers the writes that were completed before the driver sent it: their data was
+ * in the backing before its fdatasync() began, whichever worker or queue they came by. It does not
+ * wait for others, nor they for it: the specification promises no order between requests that are
+ * under way together (5.2.6.2).
+ *
+ * Stopping: no worker takes another request; those that are being served are finished and given
+ * back, however long the disk takes; the threads are joined.
+ */
+#include "devices/block/blk.h"
+
+#include <errno.h>
+#include <linux/virtio_ids.h>
+#include <poll.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "vmm/endian.h"
+#include "vmm/fd.h"
+#include "vmm/util.h"
+
+/* Up to the fields of features that are not offered; they differ between kernel headers. */
+#define CONFIG_SIZE offsetof(struct virtio_blk_config, max_secure_erase_sectors)
+#define CONFIG_WCE  offsetof(struct virtio_blk_config, wce)
+
+static struct blk *blk_of(struct virtio_device *dev)
+{
+	return container_of(dev, struct blk, dev);
+}
+
+/* --- Workers. q->lock is held in all of these. --- */
+
+static void *worker_thread(void *opaque);
+
+static int worker_make(struct blk_queue *q)
+{
+	struct blk_worker *w = calloc(1, sizeof(*w));
+	sigset_t all, old;
+	int rc;
+
+	if (!w)
+		return -ENOMEM;
+	w->queue = q;
+	/* Signals are the main thread's. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	rc = -pthread_create(&w->thread, NULL, worker_thread, w);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (rc < 0) {
+		free(w);
+		return rc;
+	}
+	q->workers[q->nr_workers++] = w;
+	return 0;
+}
+
+/* The caller is about to be busy: another one is to look at the queue. */
+static void call_another(struct blk_queue *q)
+{
+	if (q->watched || q->called || q->stopping)
+		return;
+	if (q->nr_idle) {
+		pthread_cond_signal(&q->idle);
+		q->called = true;
+	} else if (q->nr_workers < BLK_WORKERS_MAX) {
+		/* Without a thread more the queue is served by those that there are. */
+		q->called = worker_make(q) == 0;
+	}
+}
+
+static void queue_broken(struct blk_queue *q, const char *why)
+{
+	if (q->broken)
+		return;
+	q->broken = true;
+	virtio_device_broken(&q->blk->dev, why);
+}
+
+/* Serve @chain; the lock is let go meanwhile. */
+static void work(struct blk_queue *q, struct blk_worker *w, const struct virtq_chain *chain)
+{
+	int64_t written;
+	bool interrupt;
+
+	call_another(q);
+	pthread_mutex_unlock(&q->lock);
+	written = blk_serve(q->blk, chain, w->data);
+	pthread_mutex_lock(&q->lock);
+	if (written < 0)
+		queue_broken(q, "a request without room for its header or its status");
+	if (q->broken)
+		return;
+	virtq_push(&q->vq, chain, (uint32_t)written);
+	interrupt = virtq_flush(&q->vq);
+	if (!interrupt)
+		return;
+	pthread_mutex_unlock(&q->lock);
+	virtio_queue_interrupt(&q->blk->dev, q->index);
+	pthread_mutex_lock(&q->lock);
+}
+
+/* Nothing to do: be idle, or watch the queue. The lock is let go meanwhile. */
+static void rest(struct blk_queue *q)
+{
+	struct pollfd fds[] = {
+		{.fd = q->blk->dev.queues[q->index].events.kick_fd, .events = POLLIN},
+		{.fd = q->stop_fd, .events = POLLIN},
+	};
+
+	if (q->watched || q->broken) {
+		q->nr_idle++;
+		pthread_cond_wait(&q->idle, &q->lock);
+		q->nr_idle--;
+		q->called = false;
+		return;
+	}
+	if (virtq_kick_enable(&q->vq))
+		return;
+	q->watched = true;
+	pthread_mutex_unlock(&q->lock);
+	/* Drained before the queue is looked at: a kick that comes later is seen next time. */
+	if (poll(fds, ARRAY_SIZE(fds), -1) > 0 && fds[0].revents)
+		fd_drain(fds[0].fd);
+	pthread_mutex_lock(&q->lock);
+	q->watched = false;
+	virtq_kick_disable(&q->vq);
+}
+
+static void *worker_thread(void *opaque)
+{
+	struct blk_worker *w = opaque;
+	struct blk_queue *q = w->queue;
+	struct virtq_chain chain;
+	char name[16];
+
+	snprintf(name, sizeof(name), "%.8s-q%u", q->blk->dev.name, q->index);
+	pthread_setname_np(pthread_self(), name);
+	pthread_mutex_lock(&q->lock);
+	q->called = false;
+	while (!q->stopping) {
+		int rc = q->broken ? 0 : virtq_pop(&q->vq, &chain, w->chain, VIRTQ_CHAIN_MAX);
+
+		if (rc < 0)
+			queue_broken(q, q->vq.broken);
+		if (rc == 1)
+			work(q, w, &chain);
+		else
+			rest(q);
+	}
+	pthread_mutex_unlock(&q->lock);
+	return NULL;
+}
+
+/* --- The device: dev->lock is held. --- */
+
+static void blk_queue_stop(struct virtio_device *dev, unsigned index)
+{
+	struct blk_queue *q = &blk_of(dev)->queues[index];
+
+	if (!q->running)
+		return;
+	pthread_mutex_lock(&q->lock);
+	q->stopping = true;
+	pthread_cond_broadcast(&q->idle);
+	pthread_mutex_unlock(&q->lock);
+	fd_signal(q->stop_fd);
+	/* Nobody makes workers while it is stopping. */
+	while (q->nr_workers) {
+		struct blk_worker *w = q->workers[--q->nr_workers];
+
+		pthread_join(w->thread, NULL);
+		free(w);
+	}
+	fd_close(&q->stop_fd);
+	dev->queues[index].base = virtq_base(&q->vq);
+	q->running = false;
+}
+
+static int blk_queue_start(struct virtio_device *dev, unsigned index, struct err *err)
+{
+	struct blk_queue *q = &blk_of(dev)->queues[index];
+	int rc = virtio_queue_take(dev, index, &q->vq, err);
+
+	if (rc < 0)
+		return rc;
+	q->stop_fd = fd_eventfd();
+	if (q->stop_fd < 0)
+		return err_errno(err, q->stop_fd, "queue %u: an eventfd", index);
+	pthread_mutex_lock(&q->lock);
+	q->stopping = q->broken = q->watched = q->called = false;
+	rc = worker_make(q);
+	pthread_mutex_unlock(&q->lock);
+	q->running = rc == 0;
+	if (rc < 0) {
+		fd_close(&q->stop_fd);
+		return err_errno(err, rc, "queue %u: a thread", index);
+	}
+	return 0;
+}
+
+static void blk_stop(struct virtio_device *dev)
+{
+	struct blk *blk = blk_of(dev);
+
+	for (unsigned i = 0; i < blk->nr_queues; i++)
+		blk_queue_stop(dev, i);
+	atomic_store(&blk->writeback, true);
+}
+
+static int blk_start(struct virtio_device *dev, struct err *err)
+{
+	struct blk *blk = blk_of(dev);
+	int rc = 0;
+
+	for (unsigned i = 0; i < blk->nr_queues && rc == 0; i++)
+		if (dev->queues[i].config.enabled)
+			rc = blk_queue_start(dev, i, err);
+	if (rc < 0)
+		blk_stop(dev);
+	return rc;
+}
+
+/* --- Configuration --- */
+
+/*
+ * 5.2.5: without FLUSH there can be nothing to flush, whatever was written to the field; without
+ * CONFIG_WCE it is a write-back cache exactly if the driver can flush.
+ */
+bool blk_writeback(const struct blk *blk)
+{
+	if (!virtio_has(&blk->dev, VIRTIO_BLK_F_FLUSH))
+		return false;
+	return !virtio_has(&blk->dev, VIRTIO_BLK_F_CONFIG_WCE) || atomic_load(&blk->writeback);
+}
+
+static void blk_config_read(struct virtio_device *dev, uint32_t offset, void *buf, uint32_t len)
+{
+	struct blk *blk = blk_of(dev);
+	struct virtio_blk_config c = blk->config;
+
+	c.wce = blk_writeback(blk);
+	memcpy(buf, (const uint8_t *)&c + offset, len);
+}
+
+static void blk_config_write(struct virtio_device *dev, uint32_t offset, const void *buf,
+                             uint32_t len)
+{
+	if (offset == CONFIG_WCE && len == 1 && virtio_has(dev, VIRTIO_BLK_F_CONFIG_WCE))
+		atomic_store(&blk_of(dev)->writeback, *(const uint8_t *)buf != 0);
+}
+
+static const struct virtio_device_ops blk_ops = {
+	.start = blk_start,
+	.stop = blk_stop,
+	.queue_start = blk_queue_start,
+	.queue_stop = blk_queue_stop,
+	.config_read = blk_config_read,
+	.config_write = blk_config_write,
+};
+
+/* The power of two that @n is. */
+static uint8_t log2_of(uint32_t n)
+{
+	return (uint8_t)__builtin_ctz(n);
+}
+
+static void fill_config(struct blk *blk, const struct blk_config *config)
+{
+	const struct backing *b = blk->backing;
+	uint32_t physical = b->physical / b->block;
+
+	blk->config = (struct virtio_blk_config){
+		.capacity = htole64(b->size / BACKING_SECTOR),
+		.size_max = htole32(BLK_SIZE_MAX),
+		/* A chain cannot be longer than the queue (2.7.5.3.1); two are header and status.
+	         */
+		.seg_max = htole32(config->queue_size - 2u),
+		.blk_size = htole32(b->block),
+		.physical_block_exp = log2_of(physical),
+		.min_io_size = htole16((uint16_t)physical),
+		.opt_io_size = htole32(b->optimal / b->block),
+		.num_queues = htole16((uint16_t)config->queues),
+	};
+	if (!config->discard || b->ro)
+		return;
+	blk->config.max_discard_sectors = htole32(BLK_DISCARD_SECTORS);
+	blk->config.max_discard_seg = htole32(BLK_DISCARD_SEGMENTS);
+	blk->config.discard_sector_alignment = htole32(b->physical / BACKING_SECTOR);
+	blk->config.max_write_zeroes_sectors = htole32(BLK_ZERO_SECTORS);
+	blk->config.max_write_zeroes_seg = htole32(BLK_ZERO_SEGMENTS);
+	blk->config.write_zeroes_may_unmap = 1;
+}
+
+static uint64_t features(const struct blk_config *config, const struct backing *b)
+{
+	uint64_t f = virtio_ring_features(config->packed) | VIRTIO_FEATURE(VIRTIO_BLK_F_SIZE_MAX) |
+	             VIRTIO_FEATURE(VIRTIO_BLK_F_SEG_MAX) | VIRTIO_FEATURE(VIRTIO_BLK_F_BLK_SIZE) |
+	             VIRTIO_FEATURE(VIRTIO_BLK_F_TOPOLOGY) | VIRTIO_FEATURE(VIRTIO_BLK_F_FLUSH) |
+	             VIRTIO_FEATURE(VIRTIO_BLK_F_CONFIG_WCE);
+
+	if (config->queues > 1)
+		f |= VIRTIO_FEATURE(VIRTIO_BLK_F_MQ);
+	if (b->ro)
+		f |= VIRTIO_FEATURE(VIRTIO_BLK_F_RO);
+	else if (config->discard)
+		f |= VIRTIO_FEATURE(VIRTIO_BLK_F_DISCARD) |
+		     VIRTIO_FEATURE(VIRTIO_BLK_F_WRITE_ZEROES);
+	return f;
+}
+
+int blk_init(struct blk *blk, const struct blk_config *config, struct backing *backing,
+             const struct memory *mem, struct err *err)
+{
+	uint16_t sizes[BLK_QUEUES_MAX];
+
+	memset(blk, 0, sizeof(*blk));
+	blk->queues = calloc(config->queues, sizeof(blk->queues[0]));
+	if (!blk->queues)
+		return err_errno(err, -ENOMEM, "%s", config->name);
+	blk->nr_queues = config->queues;
+	blk->backing = backing;
+	/* Not a string: 20 bytes of it have no NUL (5.2.6). */
+	memcpy(blk->serial, config->serial, strnlen(config->serial, sizeof(blk->serial)));
+	atomic_store(&blk->writeback, true);
+	fill_config(blk, config);
+	for (unsigned i = 0; i < config->queues; i++) {
+		struct blk_queue *q = &blk->queues[i];
+
+		q->blk = blk;
+		q->index = i;
+		q->stop_fd = -1;
+		pthread_mutex_init(&q->lock, NULL);
+		pthread_cond_init(&q->idle, NULL);
+		sizes[i] = config->queue_size;
+	}
+	virtio_device_init(&blk->dev, config->name, VIRTIO_ID_BLOCK, &blk_ops,
+	                   features(config, backing), CONFIG_SIZE, sizes, config->queues, mem);
+	return 0;
+}
+
+void blk_destroy(struct blk *blk)
+{
+	if (!blk->dev.ops)
+		return;
+	virtio_device_destroy(&blk->dev);
+	for (unsigned i = 0; i < blk->nr_queues; i++) {
+		pthread_mutex_destroy(&blk->queues[i].lock);
+		pthread_cond_destroy(&blk->queues[i].idle);
+	}
+	free(blk->queues);
+	blk->queues = NULL;
+	blk->nr_queues = 0;
+}

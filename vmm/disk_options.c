@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Theory of operation: `--disk` takes a file's name and then words: plain ones and key=value. One
+ * table of each; each key has a function that judges its value.
+ */
+#include "vmm/disk_options.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "vmm/util.h"
+
+static int bad(struct err *err, const char *key, const char *value, const char *expected)
+{
+	return err_set(err, -EINVAL, "--disk %s=%s: expected %s", key, value, expected);
+}
+
+static int copy(char *to, size_t size, const char *key, const char *value, struct err *err)
+{
+	if (!value[0] || strlen(value) >= size)
+		return err_set(err, -EINVAL, "--disk %s=%s: expected 1 to %zu bytes", key, value,
+		               size - 1);
+	memcpy(to, value, strlen(value) + 1);
+	return 0;
+}
+
+static int number(const char *key, const char *value, unsigned min, unsigned max, unsigned *out,
+                  struct err *err)
+{
+	char expected[64];
+	unsigned long n;
+	char *end;
+
+	errno = 0;
+	n = strtoul(value, &end, 10);
+	if (value[0] < '0' || value[0] > '9' || *end || errno || n < min || n > max) {
+		snprintf(expected, sizeof(expected), "a number from %u to %u", min, max);
+		return bad(err, key, value, expected);
+	}
+	*out = (unsigned)n;
+	return 0;
+}
+
+static int set_ring(struct disk_options *o, const char *value, struct err *err)
+{
+	o->packed = strcmp(value, "packed") == 0;
+	return o->packed || strcmp(value, "split") == 0
+	               ? 0
+	               : bad(err, "ring", value, "split or packed");
+}
+
+static int set_discard(struct disk_options *o, const char *value, struct err *err)
+{
+	o->discard = strcmp(value, "on") == 0;
+	return o->discard || strcmp(value, "off") == 0 ? 0
+	                                               : bad(err, "discard", value, "on or off");
+}
+
+static int set_queues(struct disk_options *o, const char *value, struct err *err)
+{
+	return number("queues", value, 1, BLK_QUEUES_MAX, &o->queues, err);
+}
+
+static int set_queue_size(struct disk_options *o, const char *value, struct err *err)
+{
+	unsigned n = 0;
+	int rc = number("queue-size", value, BLK_QUEUE_SIZE_MIN, BLK_QUEUE_SIZE_MAX, &n, err);
+
+	if (rc == 0 && (n & (n - 1)))
+		return bad(err, "queue-size", value, "a power of two from 4 to 1024");
+	o->queue_size = (uint16_t)n;
+	return rc;
+}
+
+static int set_serial(struct disk_options *o, const char *value, struct err *err)
+{
+	for (const char *c = value; *c; c++)
+		if (*c <= ' ' || *c > '~')
+			return bad(err, "serial", value, "printable ASCII without spaces");
+	return copy(o->serial, sizeof(o->serial), "serial", value, err);
+}
+
+static int set_id(struct disk_options *o, const char *value, struct err *err)
+{
+	return copy(o->id, sizeof(o->id), "id", value, err);
+}
+
+static const struct {
+	const char *name;
+	int (*set)(struct disk_options *o, const char *value, struct err *err);
+} keys[] = {
+	{"discard", set_discard}, {"queues", set_queues}, {"queue-size", set_queue_size},
+	{"serial", set_serial},   {"id", set_id},         {"ring", set_ring},
+};
+
+static const struct {
+	const char *name;
+	size_t field;
+} plain[] = {
+	{"ro", offsetof(struct disk_options, ro)},
+	{"direct", offsetof(struct disk_options, direct)},
+};
+
+static int set_word(struct disk_options *o, char *word, struct err *err)
+{
+	char *value = strchr(word, '=');
+	int rc;
+
+	if (!value) {
+		for (size_t i = 0; i < ARRAY_SIZE(plain); i++) {
+			if (strcmp(plain[i].name, word) == 0) {
+				*(bool *)((char *)o + plain[i].field) = true;
+				return 0;
+			}
+		}
+		return err_set(err, -EINVAL,
+		               "--disk ...,%s: expected ro, direct or KEY=VALUE (a comma in a "
+		               "file's name is written twice)",
+		               word);
+	}
+	*value++ = '\0';
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
+		if (strcmp(keys[i].name, word) == 0)
+			return keys[i].set(o, value, err);
+	rc = virtio_options_word(&o->virtio, "--disk", word, value, err);
+	if (rc == 0)
+		return err_set(err, -EINVAL, "--disk %s=%s: unknown key; see `man trivm`", word,
+		               value);
+	return rc < 0 ? rc : 0;
+}
+
+/* The file's name, up to the first single comma; *@words: what is behind that, NULL without one. */
+static int take_path(struct disk_options *o, const char *text, const char **words, struct err *err)
+{
+	size_t n = 0;
+
+	for (*words = NULL; *text; text++) {
+		if (*text == ',' && *++text != ',') {
+			*words = text;
+			break;
+		}
+		if (n == sizeof(o->path) - 1)
+			return err_set(err, -EINVAL,
+			               "--disk %.40s...: a name longer than %zu bytes", o->path,
+			               sizeof(o->path) - 1);
+		o->path[n++] = *text;
+	}
+	if (!n)
+		return err_set(err, -EINVAL,
+		               "--disk: expected the name of a file or block device first");
+	return 0;
+}
+
+int disk_options_parse(struct disk_options *o, const char *text, struct err *err)
+{
+	char *words, *rest;
+	int rc;
+
+	memset(o, 0, sizeof(*o));
+	o->queue_size = 256;
+	o->discard = true;
+	rc = take_path(o, text, &text, err);
+	if (rc < 0 || !text)
+		return rc;
+	words = rest = strdup(text);
+	if (!words)
+		return err_errno(err, -ENOMEM, "--disk");
+	for (char *word; rc == 0 && (word = strsep(&rest, ","));)
+		rc = set_word(o, word, err);
+	free(words);
+	return rc;
+}
