@@ -78,17 +78,18 @@ static int worker_make(struct blk_queue *q)
 	return 0;
 }
 
-/* The caller is about to be busy: another one is to look at the queue. */
+/* The caller is busy from here on: is there another one who looks at the queue? */
 static void call_another(struct blk_queue *q)
 {
-	if (q->watched || q->called || q->stopping)
+	q->nr_busy++;
+	if (q->watched || q->called || q->stopping || q->nr_workers > q->nr_idle + q->nr_busy)
 		return;
 	if (q->nr_idle) {
 		pthread_cond_signal(&q->idle);
 		q->called = true;
 	} else if (q->nr_workers < BLK_WORKERS_MAX) {
-		/* Without a thread more the queue is served by those that there are. */
-		q->called = worker_make(q) == 0;
+		/* Without one more, the queue is served by those that there are. */
+		worker_make(q);
 	}
 }
 
@@ -110,6 +111,7 @@ static void work(struct blk_queue *q, struct blk_worker *w, const struct virtq_c
 	pthread_mutex_unlock(&q->lock);
 	written = blk_serve(q->blk, chain, w->data);
 	pthread_mutex_lock(&q->lock);
+	q->nr_busy--;
 	if (written < 0)
 		queue_broken(q, "a request without room for its header or its status");
 	if (q->broken)
@@ -160,7 +162,6 @@ static void *worker_thread(void *opaque)
 	snprintf(name, sizeof(name), "%.8s-q%u", q->blk->dev.name, q->index);
 	pthread_setname_np(pthread_self(), name);
 	pthread_mutex_lock(&q->lock);
-	q->called = false;
 	while (!q->stopping) {
 		int rc = q->broken ? 0 : virtq_pop(&q->vq, &chain, w->chain, VIRTQ_CHAIN_MAX);
 

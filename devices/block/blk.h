@@ -66,8 +66,9 @@ struct blk_queue {
 	bool stopping;
 	bool broken;  /* the driver broke the rules: nothing is done with vq any more */
 	bool watched; /* a worker waits for kicks */
-	bool called;  /* a worker is on its way here: woken or made, and has not looked yet */
+	bool called;  /* an idle worker was woken and has not looked yet */
 	unsigned nr_idle;
+	unsigned nr_busy; /* with a request; who is neither that nor idle will look at the queue */
 	unsigned nr_workers;
 	struct blk_worker *workers[BLK_WORKERS_MAX];
 };

@@ -288,6 +288,23 @@ static void rng(void **state)
 	FAILS("^--rng : expected", "--rng", "transport=pci,");
 }
 
+static void disks(void **state)
+{
+	(void)state;
+	assert_int_equal(PARSE("--disk", "a.img,ro", "--disk=b.img,transport=mmio", "-c", "2"), 0);
+	assert_int_equal(c.nr_disks, 2);
+	assert_string_equal(c.disks[0].path, "a.img");
+	assert_true(c.disks[0].ro && !c.disks[0].virtio.mmio);
+	assert_string_equal(c.disks[1].path, "b.img");
+	assert_true(!c.disks[1].ro && c.disks[1].virtio.mmio);
+	FAILS("^--disk \\.\\.\\.,rw: expected ro", "--disk", "a.img,rw");
+	FAILS("^--disk: a value .FILE.* is missing$", "--disk");
+	config_default(&c);
+	c.nr_disks = CONFIG_DISKS_MAX;
+	assert_int_equal(config_parse(&c, 2, (char *[]){"--disk", "x"}, &err), -EINVAL);
+	assert_line("^--disk x: at most 16 of them$");
+}
+
 static void what_does_not_go_together(void **state)
 {
 	(void)state;
@@ -489,6 +506,7 @@ int main(void)
 		cmocka_unit_test(names),
 		cmocka_unit_test(words),
 		cmocka_unit_test(rng),
+		cmocka_unit_test(disks),
 		cmocka_unit_test(what_does_not_go_together),
 		cmocka_unit_test(endless_values),
 		cmocka_unit_test(sizes),
