@@ -1,0 +1,123 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# lab-net.sh [ROUNDS]: inside the lab, the NIC of trivm beside the one of QEMU.
+#
+# All guests run at once, with the same kernel, initramfs and command, each on a tap of its own; while one
+# is measured the others sleep. Each round measures every guest in turn, so that what disturbs the
+# machine disturbs all of them. Figures are medians over the rounds, ratios are medians of each
+# round's ratio.
+set -u
+rounds=${1:-5}
+seconds=2
+guest=/usr/local/lib/trivm/guest
+common="-m 192M"
+
+# NAME: the words of --net behind the port, or qemu.
+names="qemu default notify-exit inject-ioctl exit-ioctl mmio packed"
+words() {
+	case $1 in
+	default) ;;
+	notify-exit) echo ,notify=exit ;;
+	inject-ioctl) echo ,inject=ioctl ;;
+	exit-ioctl) echo ,notify=exit,inject=ioctl ;;
+	mmio) echo ,transport=mmio ;;
+	packed) echo ,ring=packed ;;
+	esac
+}
+
+say() { echo "lab-net: $*" >&2; }
+
+start() { # NAME NUMBER
+	local net=192.168.$((100 + $2)) tap=bench$2 dir=guest-$1 command
+	mkdir -p "$dir/trivm"
+	# The guest's DHCP client, which nobody answers, takes the address away when it begins.
+	command="iperf3 -s -D
+for i in 1 2 3 4 5; do killall udhcpc; ip link set eth0 up; ip addr replace $net.2/24 dev eth0; sleep 1; done
+sleep 100000"
+	ip tuntap add dev "$tap" mode tap vnet_hdr
+	ip addr add "$net.1/24" dev "$tap"
+	ip link set "$tap" up
+	if [ "$1" = qemu ]; then
+		printf '#!/bin/sh\n%s\n' "$command" >"$dir/trivm/exec"
+		chmod 755 "$dir/trivm/exec"
+		(cd "$dir" && find trivm | busybox cpio -o -H newc 2>/dev/null) >"$dir/exec.cpio"
+		cat "$guest/initrd.img" "$dir/exec.cpio" >"$dir/initrd"
+		qemu-system-x86_64 -M q35 -enable-kvm -cpu host $common -nographic -nodefaults -serial "file:$dir/log" \
+			-kernel "$guest/vmlinuz" -initrd "$dir/initrd" -append "console=ttyS0 quiet" \
+			-netdev "tap,id=n,ifname=$tap,script=no,downscript=no,vhost=off" \
+			-device virtio-net-pci,netdev=n,disable-legacy=on,romfile= >"$dir/errors" 2>&1 </dev/null &
+	else
+		trivm run $common --net "tap:$tap$(words "$1")" --exec "$command" >"$dir/log" 2>&1 </dev/null &
+	fi
+	for _ in $(seq 90); do
+		ping -c 1 -W 1 "$net.2" >/dev/null 2>&1 && return 0
+	done
+	say "$1: the guest did not answer within 90 s"
+	cat "$dir/log" "$dir/errors" 2>/dev/null | tail -20 >&2
+	exit 1
+}
+
+# One measurement: a number on standard output.
+measure() { # WHAT ADDRESS
+	case $1 in
+	tcp-in) iperf3 -f m -c "$2" -t $seconds 2>&1 | awk '/receiver/ {print $7}' ;;
+	tcp-out) iperf3 -f m -c "$2" -t $seconds -R 2>&1 | awk '/receiver/ {print $7}' ;;
+	# A payload of 22 bytes makes a frame of 64. "12/345 (3%)": lost and sent.
+	udp-in) iperf3 -c "$2" -t $seconds -u -b 0 -l 22 2>&1 | udp_rate ;;
+	udp-out) iperf3 -c "$2" -t $seconds -u -b 0 -l 22 -R 2>&1 | udp_rate ;;
+	ping) ping -q -c 100 -i 0.005 "$2" 2>&1 | awk -F/ '/^rtt/ {print 1000 * $5}' ;;
+	esac
+}
+udp_rate() {
+	awk '/receiver/ {for (i = 1; i <= NF; i++) if ($i ~ /^[0-9]+\/[0-9]+$/) {split($i, n, "/"); split($3, t, "-"); print (n[2] - n[1]) / t[2]}}'
+}
+
+n=0
+for name in $names; do
+	say "starting a guest: $name"
+	start "$name" $n
+	n=$((n + 1))
+done
+sleep 2
+: >figures
+for round in $(seq "$rounds"); do
+	say "round $round of $rounds"
+	for what in tcp-in tcp-out udp-in udp-out ping; do
+		n=0
+		for name in $names; do
+			echo "$round $what $name $(measure $what 192.168.$((100 + n)).2)" >>figures
+			n=$((n + 1))
+		done
+	done
+done
+kill $(jobs -p) 2>/dev/null
+
+# Medians, and medians of ratios to QEMU in the same round (for ping: QEMU's time over ours).
+awk -v names="$names" '
+function median(list, n,   i, j, t) {
+	for (i = 2; i <= n; i++)
+		for (j = i; j > 1 && list[j] < list[j - 1]; j--) { t = list[j]; list[j] = list[j - 1]; list[j - 1] = t }
+	return n % 2 ? list[(n + 1) / 2] : (list[n / 2] + list[n / 2 + 1]) / 2
+}
+NF < 4 { missing++; next }
+{ value[$1, $2, $3] = $4; if ($1 > rounds) rounds = $1 }
+END {
+	printf "%-14s %22s %22s %22s %22s %20s\n", "", "TCP to guest, Mbit/s", "TCP from, Mbit/s", "64 B to guest, pkt/s", "64 B from, pkt/s", "round trip, us"
+	k = split(names, name, " "); m = split("tcp-in tcp-out udp-in udp-out ping", what, " ")
+	for (i = 1; i <= k; i++) {
+		line = sprintf("%-14s", name[i])
+		for (j = 1; j <= m; j++) {
+			c = 0; d = 0
+			for (r = 1; r <= rounds; r++) {
+				v = value[r, what[j], name[i]]; q = value[r, what[j], "qemu"]
+				if (v == "") continue
+				list[++c] = v + 0
+				if (q + 0 > 0 && v + 0 > 0) ratio[++d] = what[j] == "ping" ? q / v : v / q
+			}
+			line = line sprintf(" %12.0f (%5.2fx)", c ? median(list, c) : 0, d ? median(ratio, d) : 0)
+		}
+		print line
+	}
+	if (missing) print missing " measurements failed"
+}' figures
