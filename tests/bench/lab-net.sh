@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# lab-net.sh [ROUNDS]: inside the lab, the NIC of trivm beside the one of QEMU.
+# lab-net.sh [ROUNDS]: NAMES="qemu default ..." chooses guests. Inside the lab, the NIC of trivm beside the one of QEMU.
 #
 # All guests run at once, with the same kernel, initramfs and command, each on a tap of its own; while one
 # is measured the others sleep. Each round measures every guest in turn, so that what disturbs the
@@ -9,12 +9,12 @@
 # round's ratio.
 set -u
 rounds=${1:-5}
-seconds=2
+seconds=${SECONDS_EACH:-2}
 guest=/usr/local/lib/trivm/guest
 common="-m 192M"
 
 # NAME: the words of --net behind the port, or qemu.
-names="qemu default notify-exit inject-ioctl exit-ioctl mmio packed"
+names=${NAMES:-qemu default notify-exit inject-ioctl exit-ioctl mmio packed}
 words() {
 	case $1 in
 	default) ;;

@@ -21,11 +21,14 @@ iperf3 -s -D >/dev/null
 iperf3 -s -D -p 5202 >/dev/null
 
 cat >guest-script <<'E2'
-killall udhcpc 2>/dev/null
-up() { ip link set eth0 up; ip addr replace 192.168.77.2/24 dev eth0; }
-up
-n=0
-until ping -c 1 -W 1 192.168.77.1 >/dev/null 2>&1; do n=$((n + 1)); [ $n -lt 25 ] || break; done
+# Nobody answers DHCP here, and the client takes addresses away when it begins.
+up() { killall udhcpc; ip link set eth0 up; ip addr replace 192.168.77.2/24 dev eth0; } 2>/dev/null
+ready() { # until the host answers
+	n=0
+	until up; ping -c 1 -W 1 192.168.77.1 >/dev/null 2>&1; do n=$((n + 1)); [ $n -lt 25 ] || break; done
+}
+sleep 2
+ready
 read -r mtu </sys/class/net/eth0/mtu; echo "MTU $mtu"
 # Larger than any usual frame, both ways (the answer has the same size).
 ping -c 2 -s 8900 -W 2 192.168.77.1 | grep -q ' 0% packet loss' && echo JUMBO
@@ -52,8 +55,7 @@ while [ $n -lt 5 ]; do
 	up
 	n=$((n + 1))
 done
-n=0
-until ping -c 1 -W 1 192.168.77.1 >/dev/null 2>&1; do n=$((n + 1)); [ $n -lt 25 ] || break; done
+ready
 ping -c 3 -W 2 192.168.77.1 | grep -q ' 0% packet loss' && echo PING-AFTER-RESETS
 dmesg -r | sed -n 's/^<[0-3]>//p' | grep -iE 'virtio|eth0|irq' | sed 's/^/COMPLAINT /'
 echo ANSWER-END
@@ -92,5 +94,6 @@ while read -r transport ring pairs <&3; do
 done 3<<<"$lines"
 ip link del tap0
 ip tuntap add dev tap0 mode tap vnet_hdr
+ip link set tap0 up
 no_offloads
 finish
