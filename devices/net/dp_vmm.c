@@ -150,6 +150,13 @@ static void busy_poll(struct pair *p)
 		bool worked = pair_transmit(p);
 
 		worked |= pair_receive(p);
+		/* The end of these is only told by an event, however busy the other direction is.
+		 */
+		if (p->rx_starved || p->tx_blocked) {
+			watch_port(p);
+			if (loop_once(&p->loop, 0) < 0)
+				return;
+		}
 		if (worked)
 			last = pair_now_us();
 		else if (pair_now_us() - last >= p->dp->config.poll_us)

@@ -49,14 +49,17 @@ static struct iovec *stash_room(struct stash *s)
 	return s->iov + s->iov_first + s->iov_nr;
 }
 
-/* No more chains can be popped, however little they hold. */
+/*
+ * No more chains can be popped, however little they hold: with the spill area there are never more
+ * iovecs than one readv() takes (IOV_MAX, VIRTQ_CHAIN_MAX here).
+ */
 static bool stash_full(const struct pair *p)
 {
 	const struct stash *s = &p->stash;
 
 	if (!p->dp->mrg_rxbuf)
 		return s->nr > 0;
-	return s->nr == STASH_CHAINS || s->iov_nr + STASH_CHAIN_IOV > VIRTQ_CHAIN_MAX;
+	return s->nr == STASH_CHAINS || s->iov_nr + STASH_CHAIN_IOV >= VIRTQ_CHAIN_MAX;
 }
 
 /* Pop buffers for the next frame. 0 or -EPROTO: the queue is broken. */
@@ -144,7 +147,7 @@ static void hold(struct pair *p, size_t covered, size_t len)
 static ssize_t read_frame(struct pair *p)
 {
 	static const uint8_t no_header[PAIR_HDR];
-	struct iovec vec[VIRTQ_CHAIN_MAX + 1], *first = vec;
+	struct iovec vec[VIRTQ_CHAIN_MAX], *first = vec;
 	const struct iovec *iov = p->stash.iov + p->stash.iov_first;
 	size_t want = p->bulk ? FRAME_MAX : EXPECT_MIN, covered = 0, fits;
 	unsigned all, n = 0, behind;

@@ -19,7 +19,7 @@
 #define IOV_MAX_   48 /* less than VIRTQ_CHAIN_MAX: the end is reached more often */
 
 struct fuzz_virtq {
-	struct guest_ram ram;
+	struct guest_ram *ram;
 	struct virtq_config config;
 	struct virtq_features f;
 	struct virtq q;
@@ -66,7 +66,7 @@ static inline void fuzz_virtq_start(struct fuzz_virtq *v, virtq_base_t base)
 {
 	struct err err = {0};
 
-	v->started = virtq_start(&v->q, &v->config, v->f, base, &v->ram.mem, &err) == 0;
+	v->started = virtq_start(&v->q, &v->config, v->f, base, &v->ram->mem, &err) == 0;
 	fuzz_check(v->started || err.msg[0]);
 	v->nr = 0;
 	v->can_unpop = false;
@@ -100,7 +100,7 @@ static inline void fuzz_virtq_desc(struct fuzz_virtq *v, struct fuzz_in *in)
 	store_le16(e + 14, v->f.packed ? flags : id);
 	/* With bit 7 not the queue's own table, but where indirect ones may be. */
 	addr = bits & 0x80 ? RAM_END0 - 16u * (1 + at % 32) : v->config.desc + 16u * at;
-	host = memory_at(&v->ram.mem, gpa(addr), 16);
+	host = memory_at(&v->ram->mem, gpa(addr), 16);
 	if (host)
 		memcpy(host, e, sizeof(e));
 }
@@ -108,12 +108,57 @@ static inline void fuzz_virtq_desc(struct fuzz_virtq *v, struct fuzz_in *in)
 /* Split: one more entry of the available ring. */
 static inline void fuzz_virtq_publish(struct fuzz_virtq *v, struct fuzz_in *in)
 {
-	struct vring_avail *a = v->q.split.avail;
+	uint64_t size = sizeof(struct vring_avail) + 2ul * v->config.size;
+	struct vring_avail *a = memory_at(&v->ram->mem, gpa(v->config.driver), size);
 
-	if (v->f.packed)
+	if (v->f.packed || !a || v->config.driver % 2)
 		return;
 	a->ring[v->avail & (v->config.size - 1)] = htole16(fuzz_u8(in));
 	a->idx = htole16(++v->avail);
+}
+
+/* The ring's entry @e, at the driver's position, and made available. */
+static inline void fuzz_virtq_put(struct fuzz_virtq *v, const uint8_t e[16])
+{
+	uint64_t at = v->config.desc + 16u * (v->avail % v->config.size);
+	uint8_t zero = (uint8_t)(v->avail % v->config.size);
+	struct fuzz_in head = {.at = &zero, .end = &zero + 1};
+	void *host = memory_at(&v->ram->mem, gpa(at), 16);
+
+	if (!host)
+		return;
+	memcpy(host, e, 16);
+	if (!v->f.packed) {
+		fuzz_virtq_publish(v, &head);
+	} else if (++v->avail >= v->config.size) {
+		v->avail = 0;
+		v->wrap = !v->wrap;
+	}
+}
+
+/* A long indirect table, all of whose entries are alike, and what leads to it. */
+static inline void fuzz_virtq_table(struct fuzz_virtq *v, struct fuzz_in *in)
+{
+	unsigned n = 1 + fuzz_u16(in) % 1100;
+	uint16_t flags = fuzz_u8(in) & VRING_DESC_F_WRITE;
+	uint64_t at = RAM_END0 - 16u * n, addr = guest_ram_addr(in);
+	uint32_t len = fuzz_u8(in);
+	uint8_t *table = memory_at(&v->ram->mem, gpa(at), 16u * n), e[16];
+
+	for (unsigned i = 0; i < n; i++) {
+		store_le64(table + 16 * i, addr);
+		store_le32(table + 16 * i + 8, len);
+		store_le16(table + 16 * i + 12, flags | (i + 1 < n ? VRING_DESC_F_NEXT : 0));
+		store_le16(table + 16 * i + 14, v->f.packed ? flags : (uint16_t)(i + 1));
+	}
+	flags = VRING_DESC_F_INDIRECT;
+	if (v->f.packed)
+		flags |= v->wrap ? BIT(VRING_PACKED_DESC_F_AVAIL) : BIT(VRING_PACKED_DESC_F_USED);
+	store_le64(e, at);
+	store_le32(e + 8, 16 * n);
+	store_le16(e + 12, v->f.packed ? 0 : flags);
+	store_le16(e + 14, v->f.packed ? flags : 0);
+	fuzz_virtq_put(v, e);
 }
 
 static inline void fuzz_virtq_chain_ok(const struct fuzz_virtq *v, const struct virtq_chain *c)
@@ -195,7 +240,7 @@ static inline void fuzz_virtq_unpop(struct fuzz_virtq *v)
 
 static inline void fuzz_virtq_step(struct fuzz_virtq *v, struct fuzz_in *in)
 {
-	switch (fuzz_u8(in) % 12) {
+	switch (fuzz_u8(in) % 13) {
 	case 0:
 	case 1:
 		fuzz_virtq_desc(v, in);
@@ -206,7 +251,7 @@ static inline void fuzz_virtq_step(struct fuzz_virtq *v, struct fuzz_in *in)
 	case 3: {
 		uint64_t addr = guest_ram_addr(in);
 
-		guest_ram_poke(&v->ram, in, addr, 1 + fuzz_u8(in) % 16);
+		guest_ram_poke(v->ram, in, addr, 1 + fuzz_u8(in) % 16);
 		break;
 	}
 	case 4:
@@ -237,6 +282,9 @@ static inline void fuzz_virtq_step(struct fuzz_virtq *v, struct fuzz_in *in)
 		fuzz_virtq_start(v, fuzz_u8(in) & 1 ? fuzz_u32(in) : base);
 		break;
 	}
+	case 12:
+		fuzz_virtq_table(v, in);
+		break;
 	}
 }
 
@@ -244,14 +292,16 @@ static inline void fuzz_virtq(const uint8_t *data, size_t len, bool packed)
 {
 	struct fuzz_in in = fuzz_begin(data, len);
 	struct fuzz_virtq *v = calloc(1, sizeof(*v));
+	struct guest_ram ram;
 
 	fuzz_check(v);
-	guest_ram_init(&v->ram);
+	guest_ram_init(&ram);
+	v->ram = &ram;
 	fuzz_virtq_settings(v, &in, packed);
 	fuzz_virtq_start(v, virtq_base_new(packed));
 	while (v->started && fuzz_left(&in))
 		fuzz_virtq_step(v, &in);
-	guest_ram_destroy(&v->ram);
+	guest_ram_destroy(&ram);
 	free(v);
 }
 

@@ -564,6 +564,33 @@ static void polling_moves_the_same_frames(void **state)
 	end(&f);
 }
 
+/* Polling that never ends by itself in the time of this test: the events have to be seen in it. */
+static void polling_sees_kicks_and_a_port_with_room_again(void **state)
+{
+	const unsigned n = SIZE / 4 - 1;
+	struct fixture f;
+	int least = 1;
+	uint8_t buf[1024];
+
+	(void)state;
+	start(&f, MRG, false, 10 * WAIT_MS * 1000);
+	send_frame(&f, 4);
+	wire_recv(&f, buf, sizeof(buf));
+	wire_send(&f, 60, 1);
+	usleep(20000); /* it polls, and has no buffers */
+	add_buffers(&f, 4, 8);
+	take_frame(&f, 60, 1, false);
+
+	setsockopt(f.port->port.fds[0], SOL_SOCKET, SO_SNDBUF, &least, sizeof(least));
+	for (unsigned i = 0; i < n; i++)
+		assert_int_not_equal(send_frame(&f, 4), -1);
+	usleep(20000); /* it polls, and the port is full */
+	assert_true(stats(&f, 1).packets < 1 + n);
+	for (unsigned i = 0; i < n; i++)
+		assert_int_equal(wire_recv(&f, buf, sizeof(buf)), 4 * DRV_PART_SIZE - HDR);
+	end(&f);
+}
+
 static void wrong_rings_are_refused(void **state)
 {
 	struct fixture f;
@@ -600,6 +627,7 @@ int main(void)
 		TEST(a_broken_ring_leaves_the_other_alone),
 		TEST(a_port_whose_other_end_closes_is_left),
 		TEST(polling_moves_the_same_frames),
+		TEST(polling_sees_kicks_and_a_port_with_room_again),
 		TEST(wrong_rings_are_refused),
 	};
 	int failed;
