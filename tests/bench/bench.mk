@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # Benches. Included by the root Makefile, which sets BUILD, CC, CFLAGS and builds $(BUILD)/trivm.
 #   make bench-start    what starting and ending a VM costs; BENCH_ROUNDS=15
+#   make bench-net      frames through a NIC; BENCH_NET_ROUNDS=5
 
 BENCH_OUT    := $(BUILD)/bench
 BENCH_ROUNDS ?= 15
+BENCH_NET_ROUNDS ?= 5
 BENCH_CFLAGS := -std=gnu11 -O2 -g -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Wvla \
 	-Wmissing-prototypes -Wstrict-prototypes
 
@@ -15,9 +17,18 @@ $(BENCH_OUT)/startbench: tests/bench/startbench.c tests/bench/measure.c tests/be
 	@mkdir -p $(@D)
 	$(CC) $(BENCH_CFLAGS) -o $@ tests/bench/startbench.c tests/bench/measure.c
 
-.PHONY: bench-start bench-build
+$(BENCH_OUT)/netbench $(BENCH_OUT)/netplain: $(BENCH_OUT)/%: tests/bench/%.c tests/bench/nettap.c \
+		tests/bench/nettap.h
+	@mkdir -p $(@D)
+	$(CC) $(BENCH_CFLAGS) -pthread -o $@ $< tests/bench/nettap.c
+
+.PHONY: bench-start bench-net bench-build
 bench-build: $(BENCH_OUT)/bare_kvm $(BENCH_OUT)/startbench $(BM_OUT)/byte-reset.elf \
-	$(BM_OUT)/byte-reset.bin $(BM_OUT)/byte-halt.elf $(BM_OUT)/byte-halt.bin
+	$(BM_OUT)/byte-reset.bin $(BM_OUT)/byte-halt.elf $(BM_OUT)/byte-halt.bin \
+	$(BENCH_OUT)/netbench $(BENCH_OUT)/netplain $(BM_OUT)/net.elf
 
 bench-start: bench-build $(BUILD)/trivm
 	$(BENCH_OUT)/startbench --rounds $(BENCH_ROUNDS) --json $(BENCH_OUT)/start.json $(BUILD)
+
+bench-net: bench-build $(BUILD)/trivm
+	$(BENCH_OUT)/netbench --rounds $(BENCH_NET_ROUNDS) --json $(BENCH_OUT)/net.json $(BUILD)

@@ -90,7 +90,7 @@ static uint8_t *tx_buffer(unsigned id)
 
 static uint8_t *rx_buffer(unsigned id)
 {
-	return tx_buffer(RING_MAX) + (uint64_t)id * rxbuf;
+	return tx_buffer(txq.size) + (uint64_t)id * rxbuf;
 }
 
 /* ---- frames ---- */
@@ -419,9 +419,9 @@ int guest_main(void)
 	read_words();
 	bring_up();
 	user_run(prepare, 0);
+	print("ready\n");
 	if (mode == MODE_IDLE) {
 		virtq_publish(&rxq);
-		print("idle\n");
 		guest_halt();
 	}
 	user_run(drive, 0);
