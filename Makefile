@@ -6,6 +6,7 @@
 #   make soak       the long forms of the tests
 #   make bench      start-up time against QEMU and a bare KVM program
 #   make guest lab  the default guest's image; the nested lab's image
+#   make disk       a Debian system on a disk image, for --disk
 #   make install    into PREFIX (/usr/local)
 #   make format     clang-format over all sources
 #
@@ -53,6 +54,11 @@ guest:
 lab: all guest
 	lab/build
 
+disk:
+	@tools/deps run disk
+	guest-images/linux/build
+	guest-images/disk/build
+
 run:
 	@tools/deps build run
 	@$(MAKE) --no-print-directory all guest
@@ -73,5 +79,5 @@ format:
 clean:
 	rm -rf $(BUILD)/obj $(BUILD)/trivm $(BUILD)/libtrivm.a $(BUILD)/unit $(BUILD)/baremetal
 
-.PHONY: all guest lab run install format clean
+.PHONY: all guest lab disk run install format clean
 -include $(OBJECTS:.o=.d) $(BUILD)/obj/vmm/main.d
