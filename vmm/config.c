@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "vmm/control_path.h"
 #include "vmm/util.h"
 
 struct option {
@@ -92,9 +93,7 @@ static int set_memory(struct config *c, const char *value, struct err *err)
 
 static int set_name(struct config *c, const char *value, struct err *err)
 {
-	size_t len = strlen(value);
-
-	if (len < 1 || len > 64 || value[0] == '.' || value[0] == '-' || strchr(value, '/'))
+	if (!control_name_valid(value))
 		return err_set(err, -EINVAL,
 		               "--name %s: expected 1 to 64 characters without '/', not beginning "
 		               "with '.' or '-'",
@@ -192,6 +191,8 @@ static const struct option options[] = {
          "run one shell command in the default guest; its output is stdout, its exit status ours",
          STRING(exec)},
 	{0, "name", "NAME", "name of the virtual machine", SET(set_name)},
+	{0, "control", "PATH|none", "the control socket (by the name, see `trivm list`)",
+         STRING(control)},
 	{0, "hugepages", NULL, "guest memory from the host's 2 MiB huge pages", COUNT(hugepages)},
 	{0, "prealloc", NULL, "allocate all guest memory at the start", COUNT(prealloc)},
 	{0, "boot", "auto|linux64|pvh", "boot protocol (auto: PVH if an ELF has the note)",

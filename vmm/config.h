@@ -30,7 +30,8 @@ struct config {
 	const char *initrd;
 	const char *cmdline; /* -p as given, NULL: none */
 	const char *exec;    /* one shell command for the default guest */
-	const char *name;
+	const char *name;    /* NULL: trivm-PID */
+	const char *control; /* path of the control socket, "none", NULL: by the name */
 	const char *dump_fdt;
 	const char *kvm_path;
 	unsigned cpus;

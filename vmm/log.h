@@ -18,6 +18,7 @@ enum log_level {
 
 /* What is shown from now on; LOG_WARN at start. Any thread. */
 void log_set_level(enum log_level level);
+enum log_level log_level(void);
 bool log_enabled(enum log_level level);
 
 /* "trivm: warning: ..." ; */

@@ -44,17 +44,21 @@ static void on_guest_event(void *opaque, enum guest_event event)
 
 	switch (event) {
 	case GUEST_POWEROFF:
+		event_post(&m->in.events, "guest-poweroff", NULL, NULL);
 		machine_stop(m, MACHINE_POWEROFF);
 		break;
 	case GUEST_RESET:
+		event_post(&m->in.events, "guest-reset", NULL, NULL);
 		machine_stop(m, MACHINE_RESET);
 		break;
 	case GUEST_PANIC:
 		/* Its message is out by now. Nothing that it does from here on can be relied on. */
 		log_error("the guest crashed: its kernel panicked");
+		event_post(&m->in.events, "guest-panic", NULL, NULL);
 		machine_stop(m, MACHINE_CRASH);
 		break;
 	case GUEST_CRASH:
+		event_post(&m->in.events, "guest-crash", NULL, NULL);
 		machine_stop(m, MACHINE_CRASH);
 		break;
 	}
@@ -243,6 +247,7 @@ static int build_virtio(struct machine *m, struct err *err)
 		.mmio = &m->vm.mmio,
 		.irq = &m->vm.irq.ctl,
 		.loop = m->in.loop,
+		.events = &m->in.events,
 		.split_irqchip = split(m),
 	};
 	return 0;
@@ -465,11 +470,13 @@ void machine_power_button(struct machine *m)
 void machine_dump(struct machine *m)
 {
 	struct vm *vm = &m->vm;
+	bool runs = vm->state == VM_RUNNING;
 
 	vm_pause(vm);
 	for (unsigned i = 0; i < vm->nr_vcpus; i++)
 		cpu_dump(vm->vcpus[i].fd, i, vm->vcpus[i].run, &vm->mem);
-	vm_resume(vm);
+	if (runs)
+		vm_resume(vm);
 }
 
 uint8_t machine_guest_status(struct machine *m)

@@ -23,6 +23,7 @@
 #include "vmm/config.h"
 #include "vmm/disk.h"
 #include "vmm/err.h"
+#include "vmm/event.h"
 #include "vmm/loop.h"
 #include "vmm/nic.h"
 #include "vmm/virtio_slots.h"
@@ -46,6 +47,7 @@ struct machine_inputs {
 	unsigned nr_initrd;
 	struct loop *loop;
 	struct chardev *com1, *com2; /* com2 NULL: the guest has none */
+	struct event_sink events;    /* who watches; may be zero */
 };
 
 struct machine {

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "vmm/config.h"
+#include "vmm/ctl.h"
 #include "vmm/doctor.h"
 #include "vmm/exit_status.h"
 #include "vmm/log.h"
@@ -24,6 +25,8 @@ static const struct command {
 	int (*main)(int argc, char **argv);
 } commands[] = {
 	{"run", "run a virtual machine", run_main},
+	{"list", "list the virtual machines that run", list_main},
+	{"ctl", "ask a running virtual machine, and tell it what to do", ctl_main},
 	{"doctor", "inspect this host: what works, and how to mend what does not", doctor_main},
 	{"help", "this list; `trivm help run`: the options of run", help_main},
 	{"version", "the version", version_main},
@@ -38,6 +41,14 @@ static int help_main(int argc, char **argv)
 	}
 	if (argc > 0 && strcmp(argv[0], "doctor") == 0) {
 		doctor_help();
+		return 0;
+	}
+	if (argc > 0 && strcmp(argv[0], "ctl") == 0) {
+		ctl_help();
+		return 0;
+	}
+	if (argc > 0 && strcmp(argv[0], "list") == 0) {
+		list_help();
 		return 0;
 	}
 	printf("Usage: trivm COMMAND [OPTION]...\n"
@@ -57,11 +68,20 @@ static int version_main(int argc, char **argv)
 	return 0;
 }
 
-/* For shell completion: the commands, or the options of `run` with what follows each. */
+/* For shell completion: the commands, the options of `run` with what follows each, the words of
+ * `ctl`, or the names of running VMs. */
 static int words_main(int argc, char **argv)
 {
 	if (argc > 0 && strcmp(argv[0], "run") == 0) {
 		config_print_words(stdout);
+		return 0;
+	}
+	if (argc > 0 && strcmp(argv[0], "ctl") == 0) {
+		ctl_print_words();
+		return 0;
+	}
+	if (argc > 0 && strcmp(argv[0], "names") == 0) {
+		ctl_print_names();
 		return 0;
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)

@@ -83,7 +83,7 @@ static int open_vhost_net(const struct nic *nic, const struct net_options *o, st
 	return datapath_vhost_net_create(dp, &c, err);
 }
 
-static int open_datapath(const struct nic *nic, const struct net_options *o, struct loop *loop,
+static int open_datapath(struct nic *nic, const struct net_options *o, struct loop *loop,
                          struct datapath **dp, struct err *err)
 {
 	struct port *port;
@@ -91,6 +91,7 @@ static int open_datapath(const struct nic *nic, const struct net_options *o, str
 
 	if (rc < 0)
 		return rc;
+	port->ops->describe(port, nic->port, sizeof(nic->port));
 	switch (o->datapath) {
 	case NET_DATAPATH_VMM:
 		return open_vmm(o, port, dp, err);

@@ -26,6 +26,7 @@
 
 #include "arch/x86/probe.h"
 #include "vmm/config.h"
+#include "vmm/control_vm.h"
 #include "vmm/exit_status.h"
 #include "vmm/fd.h"
 #include "vmm/guest_image.h"
@@ -56,15 +57,16 @@ struct session {
 	struct loop_source signals;
 	int stop_signal;         /* the first one that came */
 	int kill_signal;         /* the second: end now */
-	bool quit;               /* Ctrl-A x */
 	struct machine *machine; /* a new one for each boot */
+	char name[CONTROL_NAME_MAX + 1];
+	struct control_vm control;
+	struct jsonrpc methods;
 };
 
 static void on_quit(void *opaque)
 {
 	struct session *s = opaque;
 
-	s->quit = true;
 	machine_stop(s->machine, MACHINE_QUIT);
 }
 
@@ -148,6 +150,34 @@ static int open_consoles(struct session *s, struct err *err)
 	return 0;
 }
 
+/* Not to have the default one is no reason not to run. */
+static int open_control(struct session *s, struct err *err)
+{
+	const struct config *c = &s->config;
+	char path[CONTROL_PATH_MAX];
+	int rc = 0;
+
+	if (c->name)
+		snprintf(s->name, sizeof(s->name), "%s", c->name);
+	else
+		snprintf(s->name, sizeof(s->name), "trivm-%d", (int)getpid());
+	s->control.config = c;
+	s->control.name = s->name;
+	if (c->control && strcmp(c->control, "none") == 0)
+		return 0;
+	s->methods = control_vm_methods(&s->control);
+	if (!c->control)
+		rc = control_path(path, s->name, "sock", true, err);
+	if (rc == 0)
+		rc = control_open(&s->control.control, &s->loop, c->control ? c->control : path,
+		                  &s->methods, err);
+	if (rc == 0 || c->control || c->name)
+		return rc < 0 ? err_prefix(err, rc, "%s", c->control ? "--control" : "--name") : 0;
+	log_warn("no control socket: %s (--control none: without this line)", err->msg);
+	err->msg[0] = '\0';
+	return 0;
+}
+
 /* The kernel command line: the default guest's own, then what the user added; or the user's alone.
  */
 static int make_cmdline(struct session *s, struct err *err)
@@ -222,16 +252,19 @@ static int boot_once(struct session *s, struct err *err)
 		.loop = &s->loop,
 		.com1 = &s->com1,
 		.com2 = s->config.exec ? &s->com2 : NULL,
+		.events = control_sink(s->control.control),
 	};
 	int rc;
 
 	s->machine = calloc(1, sizeof(*s->machine));
 	if (!s->machine)
 		return err_errno(err, -ENOMEM, "the machine");
+	s->control.machine = s->machine;
 	rc = machine_build(s->machine, &in, err);
-
 	if (rc == 0)
 		rc = machine_start(s->machine, err);
+	if (rc == 0)
+		control_vm_started(&s->control);
 	if (rc == 0) {
 		rc = loop_run(&s->loop);
 		if (rc < 0)
@@ -265,7 +298,7 @@ static int exit_status(struct session *s)
 	case MACHINE_CRASH:
 		return EXIT_GUEST_CRASH;
 	case MACHINE_QUIT:
-		return s->quit ? EXIT_QUIT : EXIT_SIGNAL(s->kill_signal);
+		return s->kill_signal ? EXIT_SIGNAL(s->kill_signal) : EXIT_QUIT;
 	default:
 		return EXIT_HOST;
 	}
@@ -285,6 +318,9 @@ static bool is_usage(int rc)
 	case EBUSY:
 	case EROFS:
 	case ETXTBSY:
+	case EEXIST:
+	case EADDRINUSE:
+	case ENAMETOOLONG:
 	case E2BIG:
 	case EFBIG:
 	case ENOEXEC:
@@ -324,7 +360,9 @@ static int run_guest(struct session *s, struct err *err)
 		}
 		vm_stop(&s->machine->vm);
 		end = machine_end(s->machine);
-		again = end == MACHINE_RESET && s->config.on_reset == ON_RESET_REBOOT;
+		again = end == MACHINE_RESET &&
+		        (s->control.reset || s->config.on_reset == ON_RESET_REBOOT);
+		s->control.reset = false;
 		status = exit_status(s);
 		chardev_flush(&s->com1, FLUSH_MS);
 		if (s->config.exec)
@@ -354,6 +392,7 @@ static int prepare(struct session *s, struct err *err)
 static void session_close(struct session *s)
 {
 	term_restore();
+	control_close(s->control.control);
 	chardev_destroy(&s->com1);
 	chardev_destroy(&s->com2);
 	loop_remove(&s->signals);
@@ -383,7 +422,9 @@ static int session_run(struct session *s)
 	rc = open_signals(s, &err);
 	if (rc == 0)
 		rc = open_consoles(s, &err);
-	status = rc == 0 ? run_guest(s, &err) : EXIT_HOST;
+	if (rc == 0)
+		rc = open_control(s, &err);
+	status = rc == 0 ? run_guest(s, &err) : is_usage(rc) ? EXIT_USAGE : EXIT_HOST;
 	if (err.msg[0]) {
 		term_restore();
 		log_error("%s", err.msg);

@@ -73,13 +73,42 @@ int virtio_transport_add(struct virtio_transport *t, struct virtio_device *dev,
                          const struct virtio_options *options, struct virtio_slots *slots,
                          struct err *err)
 {
+	int rc;
+
 	memset(t, 0, sizeof(*t));
-	return options->mmio ? add_mmio(t, dev, options, slots, err)
-	                     : add_pci(t, dev, options, slots, err);
+	rc = options->mmio ? add_mmio(t, dev, options, slots, err)
+	                   : add_pci(t, dev, options, slots, err);
+	if (rc < 0)
+		return rc;
+	dev->events = slots->events;
+	t->dev = dev;
+	t->slots = slots;
+	if (slots->last)
+		slots->last->next = t;
+	else
+		slots->first = t;
+	slots->last = t;
+	return 0;
+}
+
+static void forget(struct virtio_transport *t)
+{
+	struct virtio_slots *slots = t->slots;
+	struct virtio_transport **at, *before = NULL;
+
+	if (!slots)
+		return;
+	for (at = &slots->first; *at != t; at = &(*at)->next)
+		before = *at;
+	*at = t->next;
+	if (slots->last == t)
+		slots->last = before;
+	t->slots = NULL;
 }
 
 void virtio_transport_remove(struct virtio_transport *t)
 {
+	forget(t);
 	if (t->is_mmio)
 		virtio_mmio_destroy(&t->mmio);
 	if (t->is_pci)

@@ -16,25 +16,33 @@
 #include "devices/virtio/pci.h"
 #include "vmm/bus.h"
 #include "vmm/err.h"
+#include "vmm/event.h"
 #include "vmm/irq.h"
 #include "vmm/loop.h"
 #include "vmm/virtio_options.h"
 
-/* Everything but the two last is borrowed. */
+struct virtio_transport;
+
+/* Borrowed: pci to events. */
 struct virtio_slots {
 	struct pci_host *pci;
 	struct bus *mmio;
 	struct irq_controller *irq;
 	struct loop *loop;
-	bool split_irqchip; /* it has a pin for each slot; KVM's own leaves a dozen */
+	const struct event_sink *events; /* NULL: nobody watches */
+	bool split_irqchip;              /* it has a pin for each slot; KVM's own leaves a dozen */
 
 	unsigned nr_mmio;
 	struct platform_slot mmio_slots[LAYOUT_VIRTIO_MMIO_MAX]; /* the first nr_mmio are taken */
+	struct virtio_transport *first, *last; /* the devices, in the order in which they came */
 };
 
 /* A device's transport, of either kind. Zero: none. */
 struct virtio_transport {
 	bool is_mmio, is_pci;
+	struct virtio_device *dev;
+	struct virtio_slots *slots;
+	struct virtio_transport *next; /* in slots */
 	union {
 		struct virtio_mmio mmio;
 		struct virtio_pci pci;

@@ -66,6 +66,8 @@ struct datapath_stats {
 
 struct datapath_ops {
 	const char *name;
+	/* What kind exactly, for people: "vhost-net". NULL: the name. */
+	const char *(*kind)(const struct datapath *dp);
 	/* The virtio features (ring format, offloads ...) that this datapath can do. */
 	uint64_t (*features)(const struct datapath *dp);
 	int (*setup)(struct datapath *dp, uint64_t negotiated, const struct memory *mem,

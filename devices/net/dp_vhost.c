@@ -178,6 +178,11 @@ static void dp_set_link(struct datapath *dp, bool up)
 	d->kind->set_link(d, up);
 }
 
+static const char *dp_kind(const struct datapath *dp)
+{
+	return container_of(dp, const struct dp_vhost, dp)->kind->name;
+}
+
 /* Nobody tells us. */
 static void dp_stats(const struct datapath *dp, unsigned ring, struct datapath_stats *stats)
 {
@@ -197,6 +202,7 @@ static void dp_destroy(struct datapath *dp)
 
 static const struct datapath_ops vhost_ops = {
 	.name = "vhost",
+	.kind = dp_kind,
 	.features = dp_features,
 	.setup = dp_setup,
 	.teardown = dp_teardown,

@@ -407,6 +407,35 @@ bool net_link(struct net *net)
 	return up;
 }
 
+void net_status(struct net *net, struct net_status *status)
+{
+	const struct datapath_ops *ops;
+
+	pthread_mutex_lock(&net->lock);
+	ops = net->dp->ops;
+	*status = (struct net_status){
+		.datapath = ops->kind ? ops->kind(net->dp) : ops->name,
+		.link = net->status & VIRTIO_NET_S_LINK_UP,
+		.driver = net->dp_setup,
+		.pairs = net->config.pairs,
+		.pairs_used = net->dp_setup ? net->pairs_used : 0,
+	};
+	memcpy(status->mac, net->config.mac, NET_MAC_LEN);
+	pthread_mutex_unlock(&net->lock);
+}
+
+int net_stats(struct net *net, unsigned index, struct datapath_stats *stats)
+{
+	if (index >= 2 * net->config.pairs)
+		return -EINVAL;
+	memset(stats, 0, sizeof(*stats));
+	pthread_mutex_lock(&net->lock);
+	if (net->dp->ops->stats)
+		net->dp->ops->stats(net->dp, index, stats);
+	pthread_mutex_unlock(&net->lock);
+	return 0;
+}
+
 void net_set_link(struct net *net, bool up)
 {
 	bool changed;

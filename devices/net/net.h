@@ -62,6 +62,20 @@ void net_destroy(struct net *net); /* idempotent; main thread, vCPUs stopped */
 void net_set_link(struct net *net, bool up);
 bool net_link(struct net *net);
 
+/* What it is at the moment, for people. Any thread but the datapath's own. */
+struct net_status {
+	const char *datapath;
+	uint8_t mac[NET_MAC_LEN]; /* the configured one */
+	bool link;
+	bool driver; /* a driver runs it */
+	unsigned pairs, pairs_used;
+};
+void net_status(struct net *net, struct net_status *status);
+
+/* Counts of ring @index of the datapath, all 0 if it does not keep any. -EINVAL: no such ring. As
+ * above. */
+int net_stats(struct net *net, unsigned index, struct datapath_stats *stats);
+
 /* "52:54:00:12:34:56"; not a group address. -EINVAL. */
 int net_parse_mac(const char *text, uint8_t mac[NET_MAC_LEN]);
 

@@ -83,6 +83,7 @@ void virtio_device_broken(struct virtio_device *dev, const char *why)
 	                                       status | VIRTIO_CONFIG_S_NEEDS_RESET));
 	log_limited(&dev->limit, LOG_WARN, "%s: %s; it waits for its driver to reset it", dev->name,
 	            why);
+	event_post(dev->events, "device-broken", dev->name, why);
 	if (status & VIRTIO_CONFIG_S_DRIVER_OK)
 		config_interrupt(dev);
 }

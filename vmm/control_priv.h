@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The methods that the one table (control_vm.c) has from other files. All: jsonrpc_method's call,
+ * opaque is a struct control_vm. */
+#ifndef TRIVM_VMM_CONTROL_PRIV_H
+#define TRIVM_VMM_CONTROL_PRIV_H
+
+#include "vmm/control_vm.h"
+
+/* control_net.c */
+int control_net_list(void *opaque, struct jsonrpc_call *call);
+int control_net_link(void *opaque, struct jsonrpc_call *call);
+int control_net_stats(void *opaque, struct jsonrpc_call *call);
+
+#endif

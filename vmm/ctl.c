@@ -1,0 +1,381 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Theory of operation: one table turns words into requests. A word of a pattern is typed as it is;
+ * one in capitals is anybody's and becomes the parameter of that name. Which VM is meant: the first
+ * argument, or, if the words fit a pattern without it, the only one that runs.
+ */
+#include "vmm/ctl.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "vmm/control_path.h"
+#include "vmm/ctl_client.h"
+#include "vmm/exit_status.h"
+#include "vmm/log.h"
+#include "vmm/util.h"
+
+#define EXIT_REFUSED   1 /* the VM said no, or could not be asked */
+#define ANSWER_SECONDS 30
+#define LIST_SECONDS   2
+
+struct pattern {
+	const char *words;
+	const char *method;
+	const char *params; /* JSON that is added; NULL: none */
+	const char *help;
+};
+
+static const struct pattern patterns[] = {
+	{"status", "status", NULL, "state, processors, memory"},
+	{"pause", "pause", NULL, "stop the virtual CPUs"},
+	{"resume", "resume", NULL, "let them go on"},
+	{"powerdown", "powerdown", NULL, "press the power button"},
+	{"reset", "reset", NULL, "boot anew, at once"},
+	{"quit", "quit", NULL, "end it, at once"},
+	{"devices", "device.list", NULL, "virtio devices and what their drivers have done"},
+	{"net", "net.list", NULL, "network cards"},
+	{"net ID", "net.list", NULL, "one of them"},
+	{"net ID link up", "net.link", "{\"up\": true}", "plug the cable in"},
+	{"net ID link down", "net.link", "{\"up\": false}", "pull it out"},
+	{"net ID stats", "net.stats", NULL, "counts of its rings"},
+	{"log", "log.level", NULL, "what is logged"},
+	{"log LEVEL", "log.level", NULL, "log error, warning, info or debug from now on"},
+	{"events", "events.subscribe", NULL, "print what happens, until the VM ends"},
+	{"methods", "methods", NULL, "the methods of the control socket"},
+	{"call METHOD", NULL, NULL, "call one of them"},
+	{"call METHOD PARAMS", NULL, NULL, "with parameters, a JSON object"},
+};
+
+static bool is_variable(const char *word, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		if (!isupper((unsigned char)word[i]))
+			return false;
+	return true;
+}
+
+/* Do @argc words fit @p? Variables go to @params (an object), unless it is NULL. */
+static bool fits(const struct pattern *p, int argc, char **argv, json_t *params)
+{
+	const char *at = p->words;
+	int i = 0;
+
+	while (*at) {
+		size_t len = strcspn(at, " ");
+		char name[16];
+
+		if (i == argc)
+			return false;
+		if (!is_variable(at, len)) {
+			if (strlen(argv[i]) != len || strncmp(argv[i], at, len) != 0)
+				return false;
+		} else if (params) {
+			for (size_t k = 0; k <= len && k < sizeof(name); k++)
+				name[k] = k < len ? (char)tolower((unsigned char)at[k]) : '\0';
+			json_object_set_new(params, name, json_string(argv[i]));
+		}
+		i++;
+		at += len + (at[len] == ' ');
+	}
+	return i == argc;
+}
+
+static const struct pattern *find(int argc, char **argv)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(patterns); i++)
+		if (fits(&patterns[i], argc, argv, NULL))
+			return &patterns[i];
+	return NULL;
+}
+
+/* --- Which VM --- */
+
+struct only {
+	char path[CONTROL_PATH_MAX];
+	unsigned nr;
+};
+
+static void count_vm(void *opaque, const char *name, const char *path)
+{
+	struct only *only = opaque;
+
+	(void)name;
+	snprintf(only->path, sizeof(only->path), "%s", path);
+	only->nr++;
+}
+
+static int find_socket(const char *name, char path[CONTROL_PATH_MAX], struct err *err)
+{
+	struct only only = {.nr = 0};
+	int rc;
+
+	if (name) {
+		if (!control_name_valid(name))
+			return err_set(
+				err, -EINVAL,
+				"%s: neither a command of ctl nor a VM's name; see `trivm ctl "
+				"--help`",
+				name);
+		rc = control_path(path, name, "sock", false, err);
+		return rc == -ENOENT ? err_set(err, rc, "%s: no such VM; none runs", name) : rc;
+	}
+	rc = control_each(count_vm, &only, err);
+	if (rc < 0)
+		return rc;
+	if (!only.nr)
+		return err_set(err, -ENOENT, "no VM runs that has a control socket");
+	if (only.nr > 1)
+		return err_set(err, -ENOENT, "%u VMs run: say which; `trivm list` has their names",
+		               only.nr);
+	snprintf(path, CONTROL_PATH_MAX, "%s", only.path);
+	return 0;
+}
+
+/* --- The command --- */
+
+struct request {
+	bool json;
+	const char *name, *path; /* NULL: not given */
+	int argc;                /* the words */
+	char **argv;
+};
+
+static void show(const struct request *r, const json_t *value)
+{
+	if (r->json) {
+		json_dumpf(value, stdout, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
+		putchar('\n');
+	} else {
+		ctl_show(stdout, value);
+	}
+}
+
+static int print_events(const struct request *r, struct ctl_client *c, struct err *err)
+{
+	json_t *params;
+	int rc;
+
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	ctl_wait_forever(c);
+	for (;;) {
+		rc = ctl_event(c, &params, err);
+		if (rc < 0)
+			return rc == -ENODATA ? 0 : rc;
+		if (r->json)
+			show(r, params);
+		else
+			ctl_show_event(stdout, params);
+		json_decref(params);
+	}
+}
+
+/* The parameters of @p for the words; NULL: @err says why not. */
+static json_t *make_params(const struct pattern *p, const struct request *r, struct err *err)
+{
+	const char *fixed = p->params;
+	json_t *params = json_object(), *more;
+	json_error_t e;
+
+	if (!p->method) /* call METHOD [PARAMS] */
+		fixed = r->argc > 2 ? r->argv[2] : NULL;
+	else
+		fits(p, r->argc, r->argv, params);
+	if (!fixed)
+		return params;
+	more = json_loads(fixed, JSON_REJECT_DUPLICATES, &e);
+	if (!more || !json_is_object(more)) {
+		err_set(err, -EINVAL, "%s: not a JSON object%s%s", fixed, more ? "" : ": ",
+		        more ? "" : e.text);
+		json_decref(params);
+		params = NULL;
+	} else {
+		json_object_update(params, more);
+	}
+	json_decref(more);
+	return params;
+}
+
+static int converse(const struct request *r, const struct pattern *p, const char *path,
+                    struct err *err)
+{
+	json_t *params = make_params(p, r, err);
+	json_t *result = NULL;
+	struct ctl_client c;
+	int rc;
+
+	if (!params)
+		return -EINVAL;
+	rc = ctl_connect(&c, path, ANSWER_SECONDS, err);
+	if (rc < 0) {
+		json_decref(params);
+		return rc;
+	}
+	rc = ctl_call(&c, p->method ? p->method : r->argv[1], params, &result, err);
+	if (rc == 0 && p->method && strcmp(p->method, "events.subscribe") == 0)
+		rc = print_events(r, &c, err);
+	else if (rc == 0)
+		show(r, result);
+	json_decref(result);
+	ctl_close(&c);
+	return rc;
+}
+
+void ctl_help(void)
+{
+	printf("Usage: trivm ctl [--json] [NAME] WORD...\n"
+	       "       trivm ctl [--json] --name NAME | --control PATH WORD...\n"
+	       "Ask a running virtual machine. NAME can be left out while only one runs.\n\n");
+	for (size_t i = 0; i < ARRAY_SIZE(patterns); i++)
+		printf("  %-20s %s\n", patterns[i].words, patterns[i].help);
+	printf("\n--json shows the result as it came, in one line (docs/control.md).\n"
+	       "Exit status: 0; 1 the VM refused or does not answer; 2 wrong usage.\n");
+}
+
+void ctl_print_words(void)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(patterns); i++)
+		printf("%s\n", patterns[i].words);
+}
+
+/* The options before the words. 0, or 1 if the help was asked for. */
+static int parse(struct request *r, int argc, char **argv, struct err *err)
+{
+	int i;
+
+	*r = (struct request){0};
+	for (i = 0; i < argc && argv[i][0] == '-'; i++) {
+		const char **value = NULL;
+
+		if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
+			return 1;
+		if (strcmp(argv[i], "--json") == 0) {
+			r->json = true;
+			continue;
+		}
+		if (strcmp(argv[i], "--name") == 0)
+			value = &r->name;
+		else if (strcmp(argv[i], "--control") == 0)
+			value = &r->path;
+		else
+			return err_set(err, -EINVAL, "%s: unknown option; see `trivm ctl --help`",
+			               argv[i]);
+		if (i + 1 == argc)
+			return err_set(err, -EINVAL, "%s: a value is missing", argv[i]);
+		*value = argv[++i];
+	}
+	r->argc = argc - i;
+	r->argv = argv + i;
+	return 0;
+}
+
+static int run(struct request *r, struct err *err)
+{
+	const struct pattern *p = find(r->argc, r->argv);
+	char path[CONTROL_PATH_MAX];
+	int rc;
+
+	if (!p && r->argc > 1 && !r->name && !r->path) {
+		r->name = r->argv[0];
+		r->argv++;
+		r->argc--;
+		p = find(r->argc, r->argv);
+	}
+	if (!p)
+		return err_set(err, -EINVAL, "%s: no such command; see `trivm ctl --help`",
+		               r->argc ? r->argv[0] : "ctl");
+	if (r->path)
+		return converse(r, p, r->path, err);
+	rc = find_socket(r->name, path, err);
+	return rc < 0 ? rc : converse(r, p, path, err);
+}
+
+int ctl_main(int argc, char **argv)
+{
+	struct err err = {.msg = ""};
+	struct request r;
+	int rc = parse(&r, argc, argv, &err);
+
+	if (rc == 1) {
+		ctl_help();
+		return 0;
+	}
+	if (rc == 0)
+		rc = run(&r, &err);
+	if (rc == 0 && fflush(stdout) == 0)
+		return 0;
+	if (rc < 0)
+		log_error("%s", err.msg);
+	return rc == -EINVAL ? EXIT_USAGE : EXIT_REFUSED;
+}
+
+/* --- list --- */
+
+static void list_one(void *opaque, const char *name, const char *path)
+{
+	json_t *status = NULL, *row;
+	struct ctl_client c;
+	struct err err;
+
+	if (ctl_connect(&c, path, LIST_SECONDS, &err) < 0)
+		return; /* gone just now */
+	if (ctl_call(&c, "status", NULL, &status, &err) < 0)
+		status = json_pack("{s:s, s:s}", "name", name, "state", "does not answer");
+	ctl_close(&c);
+	row = json_pack("{s:s, s:O?, s:O?, s:O?, s:O?, s:O?, s:O?}", "name", name, "pid",
+	                json_object_get(status, "pid"), "state", json_object_get(status, "state"),
+	                "uptime", json_object_get(status, "uptime"), "cpus",
+	                json_object_get(status, "cpus"), "memory",
+	                json_object_get(status, "memory"), "kernel",
+	                json_object_get(status, "kernel"));
+	json_array_append_new(opaque, row);
+	json_decref(status);
+}
+
+void list_help(void)
+{
+	printf("Usage: trivm list [--json]\n"
+	       "The running virtual machines of this user, by the names of their control "
+	       "sockets.\n");
+}
+
+int list_main(int argc, char **argv)
+{
+	struct request r = {.json = argc == 1 && strcmp(argv[0], "--json") == 0};
+	struct err err;
+	json_t *rows;
+	int rc;
+
+	if (argc == 1 && (strcmp(argv[0], "--help") == 0 || strcmp(argv[0], "-h") == 0)) {
+		list_help();
+		return 0;
+	}
+	if (argc && !r.json) {
+		log_error("%s: `trivm list` takes nothing but --json", argv[0]);
+		return EXIT_USAGE;
+	}
+	rows = json_array();
+	rc = control_each(list_one, rows, &err);
+	if (rc == 0)
+		show(&r, rows);
+	else
+		log_error("%s", err.msg);
+	json_decref(rows);
+	return rc == 0 && fflush(stdout) == 0 ? 0 : EXIT_REFUSED;
+}
+
+static void print_name(void *opaque, const char *name, const char *path)
+{
+	(void)opaque;
+	(void)path;
+	printf("%s\n", name);
+}
+
+void ctl_print_names(void)
+{
+	control_each(print_name, NULL, NULL);
+}
