@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
-#   make            build/trivm
+#   make            build/trivm, build/trivm-switch
 #   make run        boot a Linux guest to a shell, here or in the lab (tools/run says which and why)
 #   make test       unit, kvm, fuzz, lab and style tests; make test-unit ... for one of them
 #   make soak       the long forms of the tests
@@ -30,7 +30,11 @@ LIBS := -l:libfdt.a -l:libjansson.a
 SOURCES := $(filter-out vmm/main.c,$(wildcard vmm/*.c arch/x86/*.c devices/*.c devices/*/*.c))
 OBJECTS := $(SOURCES:%.c=$(BUILD)/obj/%.o) $(BUILD)/arch/x86/dsdt_aml.o
 
-all: $(BUILD)/trivm
+# The switch: its parts in a library of their own, so that unit tests link them too.
+SWITCH_OBJECTS := $(patsubst %.c,$(BUILD)/obj/%.o,$(filter-out switch/main.c,$(wildcard switch/*.c)))
+SWITCH_LIBS    := -lseccomp
+
+all: $(BUILD)/trivm $(BUILD)/trivm-switch
 
 include arch/x86/acpi.mk
 include guest-images/baremetal/baremetal.mk
@@ -46,6 +50,13 @@ $(BUILD)/libtrivm.a: $(OBJECTS)
 
 $(BUILD)/trivm: $(BUILD)/obj/vmm/main.o $(BUILD)/libtrivm.a
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
+
+$(BUILD)/libtrivm-switch.a: $(SWITCH_OBJECTS)
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+$(BUILD)/trivm-switch: $(BUILD)/obj/switch/main.o $(BUILD)/libtrivm-switch.a $(BUILD)/libtrivm.a
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(SWITCH_LIBS)
 
 guest:
 	@tools/deps run
@@ -65,10 +76,12 @@ run:
 	@tools/run
 
 install: all
-	install -D -m 755 $(BUILD)/trivm $(DESTDIR)$(PREFIX)/bin/trivm
-	install -D -m 644 docs/trivm.1 $(DESTDIR)$(PREFIX)/share/man/man1/trivm.1
+	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $(BUILD)/trivm $(BUILD)/trivm-switch
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man1 docs/trivm.1 docs/trivm-switch.1
 	install -D -m 644 tools/trivm.bash-completion \
 		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/trivm
+	install -D -m 644 tools/trivm-switch.bash-completion \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/trivm-switch
 	if [ -e $(BUILD)/guest/vmlinuz ]; then \
 		install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib/trivm/guest $(BUILD)/guest/vmlinuz \
 			$(BUILD)/guest/initrd.img; fi
@@ -77,7 +90,7 @@ format:
 	git ls-files '*.c' '*.h' | xargs clang-format -i
 
 clean:
-	rm -rf $(BUILD)/obj $(BUILD)/trivm $(BUILD)/libtrivm.a $(BUILD)/unit $(BUILD)/baremetal
+	rm -rf $(BUILD)/obj $(BUILD)/trivm $(BUILD)/trivm-switch $(BUILD)/libtrivm*.a $(BUILD)/unit $(BUILD)/baremetal
 
 .PHONY: all guest lab disk run install format clean
--include $(OBJECTS:.o=.d) $(BUILD)/obj/vmm/main.d
+-include $(OBJECTS:.o=.d) $(SWITCH_OBJECTS:.o=.d) $(BUILD)/obj/vmm/main.d $(BUILD)/obj/switch/main.d

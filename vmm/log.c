@@ -13,6 +13,12 @@
 #include <unistd.h>
 
 static _Atomic int shown_level = LOG_WARN;
+static const char *shown_name = "trivm";
+
+void log_set_name(const char *name)
+{
+	shown_name = name;
+}
 
 void log_set_level(enum log_level level)
 {
@@ -38,7 +44,7 @@ static void log_vline(enum log_level level, const char *fmt, va_list ap)
 	size_t len;
 	int n;
 
-	n = snprintf(line, max, "trivm: %s", names[level]);
+	n = snprintf(line, max, "%s: %s", shown_name, names[level]);
 	len = n > 0 ? (size_t)n : 0;
 	n = vsnprintf(line + len, max - len, fmt, ap);
 	if (n > 0)

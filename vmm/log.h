@@ -21,7 +21,10 @@ void log_set_level(enum log_level level);
 enum log_level log_level(void);
 bool log_enabled(enum log_level level);
 
-/* "trivm: warning: ..." ; */
+/* What lines begin with, "trivm" at start. A string that stays. Before there are threads. */
+void log_set_name(const char *name);
+
+/* "trivm: warning: ..." */
 void log_line(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 #define log_error(...) log_line(LOG_ERROR, __VA_ARGS__)

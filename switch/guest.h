@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * guest: a port of the switch whose other end is a vhost-user front-end: trivm, QEMU, DPDK.
+ *
+ *   guest.c        life of a port and of a session
+ *   guest_conn.c   the socket: listen or connect, again and again
+ *   guest_proto.c  the protocol's messages
+ *   guest_ring.c   rings: frames out of them and into them
+ *
+ * A port exists as long as the switch; a session as long as one connection. What a front-end says
+ * wrongly ends its session, what its guest's driver does wrongly stops the ring; either way the
+ * port can be used again, and other ports notice nothing.
+ *
+ * A ring is stopped until the front-end has sent VU_SET_VRING_KICK and everything before it, and
+ * stopped again by VU_GET_VRING_BASE (vhost-user.rst, "Ring states"). No chain stays out of its
+ * ring between two turns of the main loop, so a ring can be stopped at any point of it, and its
+ * base is exact.
+ */
+#ifndef TRIVM_SWITCH_GUEST_H
+#define TRIVM_SWITCH_GUEST_H
+
+#include "devices/vhost/user_wire.h"
+#include "devices/virtio/queue.h"
+#include "switch/fabric.h"
+#include "switch/guest_memory.h"
+#include "vmm/log.h"
+#include "vmm/loop.h"
+
+#define GUEST_PAIRS_MAX 32
+#define GUEST_RINGS_MAX (2 * GUEST_PAIRS_MAX)
+
+struct sw;
+struct guest;
+
+struct guest_ring {
+	struct guest *guest;
+	unsigned index; /* even: the guest receives; odd: it transmits */
+
+	/* The session's: what the front-end said last. */
+	uint32_t num;
+	virtq_base_t base;
+	uint64_t desc, avail, used; /* user addresses */
+	bool addr_set;
+	bool kicked; /* VU_SET_VRING_KICK came: to run as soon as the rest is there */
+	bool enabled;
+	int kick_fd, call_fd, err_fd;
+
+	bool running;
+	bool broken; /* by the driver; until it is stopped */
+	struct virtq q;
+	struct loop_source kick;
+	int active; /* place in sw->active, or -1 */
+};
+
+/* Chains popped from a receive ring for the frames of one batch. */
+#define STASH_CHAINS 512
+#define STASH_IOV    (STASH_CHAINS + VIRTQ_CHAIN_MAX)
+
+struct stash {
+	unsigned first, nr, nr_iov;
+	struct virtq_chain chain[STASH_CHAINS];
+	struct iovec iov[STASH_IOV];
+};
+
+struct guest_config {
+	const char *path;
+	bool server;
+	const char *id;
+	uint16_t vlan;
+	bool isolated;
+};
+
+struct guest {
+	struct sw_port port;
+	struct sw *sw;
+	struct guest_config config;
+
+	/* guest_conn.c */
+	int listen_fd, fd, retry_fd; /* retry_fd: a timer */
+	struct loop_source listen, socket, retry;
+	unsigned retry_ms;
+	struct vu_rx rx;
+	int reply_fd; /* goes with the answer; -1: none */
+	struct log_limit limit;
+	const char *doomed; /* why the session is to be ended at the next turn; NULL: it is not */
+
+	/* The session's. */
+	uint64_t features, protocol; /* acknowledged */
+	uint64_t status;
+	uint64_t mtu;
+	struct guest_memory mem;
+	struct guest_ring rings[GUEST_RINGS_MAX];
+	uint16_t inflight_queues, inflight_size; /* of mem.inflight */
+
+	/* From features, for the datapath. */
+	uint32_t hdr_len; /* 12, or 10 for a driver without VERSION_1 and MRG_RXBUF */
+	bool mrg_rxbuf;
+	uint64_t offloads;   /* VIRTIO_NET_F_GUEST_* that may be delivered, HOST_* that may come */
+	unsigned nr_receive; /* receive rings that run and are enabled ... */
+	struct guest_ring *receive[GUEST_PAIRS_MAX]; /* ... and these are they */
+};
+
+/* --- guest.c. Main thread, as all of it. --- */
+
+/* A port by @config, added to the fabric; its socket is opened by guest_open(). */
+int guest_create(struct guest **g, struct sw *sw, const struct guest_config *config,
+                 struct err *err);
+void guest_destroy(struct guest *g); /* NULL: nothing */
+
+/* A session begins and ends; the second is idempotent. @why NULL: no message. */
+void guest_session_begin(struct guest *g);
+void guest_session_end(struct guest *g, const char *why);
+
+/* End the session at the main loop's next turn, from wherever it was found out. */
+void guest_doom(struct guest *g, const char *why);
+
+/* --- guest_conn.c --- */
+
+/* Listen, or begin to connect. Errors name the socket and say what to do. */
+int guest_open(struct guest *g, struct err *err);
+void guest_close(struct guest *g); /* idempotent */
+void guest_conn_lost(struct guest *g);
+
+/* --- guest_proto.c --- */
+
+/* What is offered: virtio feature bits with VU_F_PROTOCOL_FEATURES, and protocol features. */
+uint64_t guest_features(void);
+uint64_t guest_protocol_features(void);
+
+/*
+ * One whole message of the front-end in g->rx: do it, and answer on g->fd if it has to be answered.
+ * 0, or a negative errno with a reason in @err: the session is to be ended.
+ */
+int guest_message(struct guest *g, struct err *err);
+
+/* --- guest_inflight.c: VU_GET_INFLIGHT_FD and VU_SET_INFLIGHT_FD; as a handler returns. --- */
+int guest_get_inflight(struct guest *g, struct err *err);
+int guest_set_inflight(struct guest *g, struct err *err);
+
+/* --- guest_ring.c --- */
+
+/* Start all rings that have everything and do not run. The first error, and @err; others run. */
+int guest_rings_start(struct guest *g, struct err *err);
+/* Stop one ring; its base is exact then. Idempotent. */
+void guest_ring_stop(struct guest_ring *r);
+void guest_rings_stop(struct guest *g);
+/* After rings, or their enabling, have changed: whom to deliver to. */
+void guest_receivers(struct guest *g);
+
+/* A turn of a transmit ring: at most SW_BATCH chains. How many there were. */
+unsigned guest_ring_poll(struct guest_ring *r);
+/* Ask for kicks. True: there is work already, and none were asked for. */
+bool guest_ring_arm(struct guest_ring *r);
+
+extern const struct sw_port_ops guest_port_ops;
+
+#endif

@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Theory of operation: a port's Unix socket. As a server it listens for as long as the switch
+ * lives and has one connection at a time; as a client it connects, and when that fails or the
+ * connection ends it tries again, at first soon and then less often. Nothing in here waits: a
+ * front-end that sends half a message, or does not read its answers, costs nobody else anything.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "switch/guest.h"
+#include "switch/sw.h"
+#include "vmm/fd.h"
+#include "vmm/util.h"
+
+#define MESSAGES_A_TURN 16 /* of one front-end, before others have their turn */
+#define RETRY_MIN_MS    50
+#define RETRY_MAX_MS    2000
+
+static void retry_later(struct guest *g)
+{
+	loop_timer_set(g->retry_fd, g->retry_ms);
+	g->retry_ms = (unsigned)min_u64(2 * (uint64_t)g->retry_ms, RETRY_MAX_MS);
+}
+
+/* The connection is gone or to be closed, and the session with it. */
+static void disconnect(struct guest *g, const char *why)
+{
+	loop_remove(&g->socket);
+	fd_close(&g->fd);
+	guest_session_end(g, why);
+	if (!g->config.server && g->retry_fd >= 0)
+		retry_later(g);
+}
+
+void guest_conn_lost(struct guest *g)
+{
+	const char *why = g->doomed;
+
+	if (g->fd >= 0)
+		disconnect(g, why);
+	g->doomed = NULL;
+}
+
+static void on_socket(struct loop_source *src, uint32_t events)
+{
+	struct guest *g = container_of(src, struct guest, socket);
+	struct err err = {""};
+	int rc = 0;
+
+	(void)events;
+	for (unsigned i = 0; i < MESSAGES_A_TURN; i++) {
+		rc = vu_rx_step(&g->rx, g->fd);
+		if (rc <= 0)
+			break;
+		rc = guest_message(g, &err);
+		vu_rx_reset(&g->rx);
+		if (rc < 0)
+			break;
+	}
+	if (rc == -ENODATA) {
+		log_info("port %s: disconnected", g->port.name);
+		disconnect(g, NULL);
+	} else if (rc < 0) {
+		if (!err.msg[0])
+			err_errno(&err, rc, "reading a message");
+		disconnect(g, err.msg);
+	}
+}
+
+static int connected(struct guest *g, int fd)
+{
+	int rc = loop_add(&g->sw->loop, &g->socket, fd, EPOLLIN, on_socket);
+
+	if (rc < 0)
+		return rc;
+	g->fd = fd;
+	g->retry_ms = RETRY_MIN_MS;
+	guest_session_begin(g);
+	return 0;
+}
+
+/* --- Server --- */
+
+/* Has the peer closed the connection, though epoll has not come to say so? */
+static bool is_gone(int fd)
+{
+	char byte;
+
+	return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
+static void on_listen(struct loop_source *src, uint32_t events)
+{
+	struct guest *g = container_of(src, struct guest, listen);
+	int fd = accept4(g->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	(void)events;
+	if (fd < 0)
+		return;
+	if (g->fd >= 0 && is_gone(g->fd))
+		disconnect(g, NULL);
+	if (g->fd >= 0) {
+		log_limited(&g->limit, LOG_WARN,
+		            "port %s: a second connection was refused, there is one already",
+		            g->port.name);
+		fd_close(&fd);
+	} else if (connected(g, fd) < 0) {
+		fd_close(&fd);
+	}
+}
+
+static int address(struct sockaddr_un *a, const char *path, struct err *err)
+{
+	*a = (struct sockaddr_un){.sun_family = AF_UNIX};
+	if (strlen(path) >= sizeof(a->sun_path))
+		return err_set(err, -ENAMETOOLONG,
+		               "--port %s: a socket's path has at most %zu bytes", path,
+		               sizeof(a->sun_path) - 1);
+	memcpy(a->sun_path, path, strlen(path) + 1);
+	return 0;
+}
+
+/* A socket that nobody listens on any more, left over by someone who was killed. */
+static bool is_stale(const struct sockaddr_un *a)
+{
+	struct stat st;
+	bool stale;
+	int fd;
+
+	if (lstat(a->sun_path, &st) < 0 || !S_ISSOCK(st.st_mode))
+		return false;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return false;
+	stale = connect(fd, (const struct sockaddr *)a, sizeof(*a)) < 0 && errno == ECONNREFUSED;
+	fd_close(&fd);
+	return stale;
+}
+
+static int listen_at(struct guest *g, struct err *err)
+{
+	struct sockaddr_un a;
+	int rc = address(&a, g->config.path, err);
+
+	if (rc < 0)
+		return rc;
+	g->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (g->listen_fd < 0)
+		return err_errno(err, -errno, "--port %s", g->config.path);
+	rc = bind(g->listen_fd, (struct sockaddr *)&a, sizeof(a));
+	if (rc < 0 && errno == EADDRINUSE && is_stale(&a)) {
+		unlink(a.sun_path);
+		rc = bind(g->listen_fd, (struct sockaddr *)&a, sizeof(a));
+	}
+	if (rc < 0) {
+		rc = -errno;
+		fd_close(&g->listen_fd);
+		return rc == -EADDRINUSE
+		               ? err_set(err, rc,
+		                         "--port %s: the path is taken: another switch listens "
+		                         "there, or it is no socket; give another path or add "
+		                         "\",client\"",
+		                         g->config.path)
+		               : err_errno(err, rc, "--port %s: listening", g->config.path);
+	}
+	if (listen(g->listen_fd, 4) < 0)
+		return err_errno(err, -errno, "--port %s: listening", g->config.path);
+	rc = loop_add(&g->sw->loop, &g->listen, g->listen_fd, EPOLLIN, on_listen);
+	return rc < 0 ? err_errno(err, rc, "--port %s", g->config.path) : 0;
+}
+
+/* --- Client --- */
+
+static int try_connect(struct guest *g)
+{
+	struct sockaddr_un a;
+	int rc = address(&a, g->config.path, NULL);
+	int fd;
+
+	if (rc < 0)
+		return rc;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -errno;
+	/* A Unix socket connects at once or not at all (EAGAIN: its backlog is full). */
+	if (connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
+		rc = -errno;
+	else
+		rc = connected(g, fd);
+	if (rc < 0)
+		fd_close(&fd);
+	return rc;
+}
+
+static void on_retry(struct loop_source *src, uint32_t events)
+{
+	struct guest *g = container_of(src, struct guest, retry);
+
+	(void)events;
+	fd_drain(g->retry_fd);
+	if (g->fd < 0 && try_connect(g) < 0)
+		retry_later(g);
+}
+
+static int connect_to(struct guest *g, struct err *err)
+{
+	struct sockaddr_un a;
+	int rc = address(&a, g->config.path, err);
+
+	if (rc < 0)
+		return rc;
+	g->retry_ms = RETRY_MIN_MS;
+	g->retry_fd = loop_timer_create();
+	if (g->retry_fd < 0)
+		return err_errno(err, g->retry_fd, "--port %s", g->config.path);
+	rc = loop_add(&g->sw->loop, &g->retry, g->retry_fd, EPOLLIN, on_retry);
+	if (rc < 0)
+		return err_errno(err, rc, "--port %s", g->config.path);
+	rc = try_connect(g);
+	if (rc < 0) {
+		log_info("port %s: %s is not there yet (%s); trying again", g->port.name,
+		         g->config.path, strerror(-rc));
+		retry_later(g);
+	}
+	return 0;
+}
+
+int guest_open(struct guest *g, struct err *err)
+{
+	return g->config.server ? listen_at(g, err) : connect_to(g, err);
+}
+
+void guest_close(struct guest *g)
+{
+	fd_close(&g->retry_fd); /* first: no retry after this */
+	loop_remove(&g->retry);
+	if (g->fd >= 0)
+		disconnect(g, NULL);
+	loop_remove(&g->listen);
+	if (g->listen_fd >= 0)
+		unlink(g->config.path);
+	fd_close(&g->listen_fd);
+}

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Theory of operation: everything that needs the host's permission (taps, bridges, sockets to
+ * listen on) is open before a front-end can send its first message. From then on the process needs
+ * no capability and only the system calls below, each with the place that needs it. The filter
+ * holds for libslirp's thread too, which exists already.
+ */
+#include "switch/sandbox.h"
+
+#include <errno.h>
+#include <linux/capability.h>
+#include <seccomp.h>
+#include <stddef.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "vmm/util.h"
+
+#define CALL(name) SCMP_SYS(name)
+
+static const int calls[] = {
+	/* the main loop: epoll, timers, signals, eventfds, the clock where there is no vdso */
+	CALL(epoll_wait),
+	CALL(epoll_pwait),
+	CALL(epoll_ctl),
+	CALL(timerfd_settime),
+	CALL(read),
+	CALL(write),
+	CALL(close),
+	CALL(clock_gettime),
+	CALL(restart_syscall),
+	CALL(rt_sigreturn),
+	/* guest_conn.c, user_wire.c */
+	CALL(accept4),
+	CALL(socket),
+	CALL(connect),
+	CALL(recvfrom),
+	CALL(recvmsg),
+	CALL(sendmsg),
+	CALL(poll),
+	CALL(ppoll),
+	CALL(unlink),
+	CALL(unlinkat),
+	CALL(getsockopt),
+	/* guest_memory.c, guest_inflight.c: a front-end's memory, and ours for it */
+	CALL(mmap),
+	CALL(munmap),
+	CALL(fcntl),
+	CALL(fstat),
+	CALL(newfstatat),
+	CALL(memfd_create),
+	CALL(ftruncate),
+	CALL(rt_sigaction),
+	CALL(readlink),
+	CALL(readlinkat),
+	/* uplink.c */
+	CALL(writev),
+	CALL(readv),
+	/* stats.c */
+	CALL(lseek),
+	/* the C library: memory, locks, stdio, ending */
+	CALL(brk),
+	CALL(mremap),
+	CALL(madvise),
+	CALL(futex),
+	CALL(getpid),
+	CALL(gettid),
+	CALL(tgkill),
+	CALL(rt_sigprocmask),
+	CALL(exit),
+	CALL(exit_group),
+	CALL(rseq),
+	CALL(sched_yield),
+};
+
+/* libslirp and its thread: connections of guests become sockets of the host; it reads resolv.conf.
+ */
+static const int user_network_calls[] = {
+	CALL(bind),        CALL(listen),    CALL(accept),     CALL(sendto),
+	CALL(shutdown),    CALL(ioctl),     CALL(setsockopt), CALL(getsockname),
+	CALL(getpeername), CALL(openat),    CALL(stat),       CALL(recvmmsg),
+	CALL(sendmmsg),    CALL(getrandom), CALL(lstat),      CALL(timerfd_gettime),
+	CALL(uname),       CALL(getuid),    CALL(access),
+};
+
+static int drop_capabilities(void)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct none[2] = {{0}};
+
+	return syscall(SYS_capset, &header, none) < 0 ? -errno : 0;
+}
+
+/* Only without PROT_EXEC: nothing that a front-end sends is ever run. */
+static int allow_one(scmp_filter_ctx ctx, int call)
+{
+	if (call == CALL(mmap))
+		return seccomp_rule_add(ctx, SCMP_ACT_ALLOW, call, 1,
+		                        SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
+	return seccomp_rule_add(ctx, SCMP_ACT_ALLOW, call, 0);
+}
+
+static int allow(scmp_filter_ctx ctx, const int *list, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		/* Negative: a call that this architecture does not have. */
+		int rc = list[i] < 0 ? 0 : allow_one(ctx, list[i]);
+
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+int sandbox_enter(const struct sandbox_config *config, struct err *err)
+{
+	scmp_filter_ctx ctx;
+	int rc = drop_capabilities();
+
+	if (rc < 0)
+		return err_errno(err, rc, "giving up capabilities");
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return err_errno(err, -errno, "PR_SET_NO_NEW_PRIVS");
+	ctx = seccomp_init(SCMP_ACT_KILL_PROCESS);
+	if (!ctx)
+		return err_errno(err, -ENOMEM, "system call filter");
+	rc = seccomp_attr_set(ctx, SCMP_FLTATR_CTL_TSYNC, 1);
+	if (rc == 0)
+		rc = seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2);
+	if (rc == 0)
+		rc = allow(ctx, calls, ARRAY_SIZE(calls));
+	if (rc == 0 && config->user_network)
+		rc = allow(ctx, user_network_calls, ARRAY_SIZE(user_network_calls));
+	if (rc == 0)
+		rc = seccomp_load(ctx);
+	seccomp_release(ctx);
+	if (rc < 0)
+		return err_errno(err, rc,
+		                 "system call filter (a kernel without CONFIG_SECCOMP_FILTER? "
+		                 "--no-sandbox does without)");
+	return 0;
+}

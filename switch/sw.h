@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * sw: what all ports share, and the main loop. One thread does everything: it looks at the rings
+ * that have something to do in turn, and sleeps in epoll when none has.
+ */
+#ifndef TRIVM_SWITCH_SW_H
+#define TRIVM_SWITCH_SW_H
+
+#include "devices/virtio/queue.h"
+#include "switch/fabric.h"
+#include "switch/guest.h"
+#include "switch/offload.h"
+#include "vmm/loop.h"
+
+#define SW_POLL_NEVER   0
+#define SW_POLL_FOREVER UINT32_MAX
+
+/* Room for the iovecs of a batch: one more chain of any length always fits when it is not full. */
+#define SW_BATCH_IOV (SW_BATCH * 20 + VIRTQ_CHAIN_MAX)
+
+struct uplink;
+
+struct sw {
+	struct loop loop;
+	struct fabric fabric;
+	uint32_t poll_us; /* look for work this long before sleeping */
+
+	/* Transmit rings to look at in each turn. In no order. */
+	unsigned nr_active;
+	struct guest_ring *active[SW_PORTS_MAX * GUEST_PAIRS_MAX];
+
+	unsigned nr_guests, nr_uplinks;
+	struct guest *guests[SW_PORTS_MAX];
+	struct uplink *uplinks[SW_PORTS_MAX];
+	bool doomed;        /* a guest is */
+	uint64_t last_work; /* monotonic microseconds, when polling */
+
+	/* What a turn works on. */
+	struct virtq_chain chains[SW_BATCH];
+	struct sw_frame frames[SW_BATCH];
+	struct iovec iov[SW_BATCH_IOV];
+	struct stash stash;
+	struct offload offload;
+};
+
+int sw_init(struct sw *sw, uint32_t age, uint32_t poll_us); /* 0 or a negative errno */
+void sw_destroy(struct sw *sw);                             /* ports too */
+
+void sw_activate(struct sw *sw, struct guest_ring *r);   /* idempotent */
+void sw_deactivate(struct sw *sw, struct guest_ring *r); /* idempotent */
+
+/* One turn: the active rings, and what epoll has. Callbacks that ran, or a negative errno. */
+int sw_turn(struct sw *sw, bool may_sleep);
+
+/* Turns until loop_stop(). 0 or a negative errno. */
+int sw_run(struct sw *sw);
+
+#endif
