@@ -19,6 +19,12 @@
  * Fairness. Either direction works on at most PAIR_BATCH frames before the other has its turn; a
  * direction that has more to do says so, and the loop then looks at its fds without sleeping.
  *
+ * Lingering. A wake-up for each frame is the dearest way of moving frames: the driver leaves to the
+ * host for each kick, and gets an interrupt for each. So when the last pauses were short - short
+ * beside the work between them, so that the rule is the same on a fast and on a slow host - the
+ * thread does not sleep at once but looks for work about as long as these pauses were, with kicks
+ * off.
+ *
  * Busy polling (poll_us). After the last work the thread goes on looking at queue and port for that
  * long, with kicks still off, before it sleeps: the kick and the wake-up are saved, a CPU is spent.
  */
@@ -26,6 +32,7 @@
 #include <linux/virtio_config.h>
 #include <linux/virtio_net.h>
 #include <linux/virtio_ring.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -36,6 +43,11 @@
 #include "vmm/fd.h"
 #include "vmm/log.h"
 #include "vmm/util.h"
+
+#define LINGER_SHARE \
+	4 /* a pause is short if it is at most so many times as long as the work before, */
+#define LINGER_MAX_US 100 /* and not longer than this */
+#define LINGER_QUICK  4   /* after so many short pauses in a row the thread lingers */
 
 static struct dp_vmm *dp_of(struct datapath *dp)
 {
@@ -92,11 +104,38 @@ static void watch_port(struct pair *p)
 		                              (p->tx_blocked ? (uint32_t)EPOLLOUT : 0));
 }
 
+/* The pause since the last work is over: was it short? */
+static void end_pause(struct pair *p)
+{
+	uint64_t now = pair_now_us(), pause = now - p->idle_since;
+
+	if (pause <= LINGER_SHARE * (p->idle_since - p->woke_at) && pause <= LINGER_MAX_US) {
+		p->quick += p->quick < LINGER_QUICK;
+		p->pause = (3 * p->pause + pause) / 4;
+	} else {
+		p->quick = 0;
+		p->pause = 0;
+	}
+	p->woke_at = now;
+}
+
+/* An event: the thread is awake, and need not be told of more. */
+static void awake(struct pair *p)
+{
+	if (!p->asleep)
+		return;
+	p->asleep = false;
+	if (p->tx.on)
+		virtq_kick_disable(&p->tx.q);
+	end_pause(p);
+}
+
 static void on_rx_kick(struct loop_source *src, uint32_t events)
 {
 	struct pair *p = container_of(src, struct pair, rx_kick);
 
 	(void)events;
+	awake(p);
 	counter_add(&p->rx.stats.wakeups, 1);
 	pair_receive_kicked(p);
 }
@@ -106,6 +145,7 @@ static void on_tx_kick(struct loop_source *src, uint32_t events)
 	struct pair *p = container_of(src, struct pair, tx_kick);
 
 	(void)events;
+	awake(p);
 	counter_add(&p->tx.stats.wakeups, 1);
 	pair_transmit(p);
 }
@@ -129,6 +169,7 @@ static void on_port(struct loop_source *src, uint32_t events)
 {
 	struct pair *p = container_of(src, struct pair, port);
 
+	awake(p);
 	if (events & EPOLLOUT) {
 		p->tx_blocked = false;
 		pair_transmit(p);
@@ -175,6 +216,29 @@ static bool arm(struct pair *p)
 	return false;
 }
 
+/*
+ * Before sleeping, while frames come in quick succession: look for about as long as the last pauses
+ * were. True: some came. A full port is only noticed by epoll.
+ */
+static bool linger(struct pair *p)
+{
+	uint64_t until;
+
+	p->idle_since = pair_now_us();
+	if (p->quick < LINGER_QUICK || p->tx_blocked)
+		return false;
+	until = p->idle_since + 2 * p->pause + 1;
+	do {
+		sched_yield();
+		if ((p->tx.on && !p->tx.q.broken && virtq_more(&p->tx.q)) || pair_receive(p)) {
+			end_pause(p);
+			pair_transmit(p);
+			return true;
+		}
+	} while (!p->loop.stopping && pair_now_us() < until);
+	return false;
+}
+
 /* Sleep until there is something to do, and do it. False: the thread cannot go on. */
 static bool sleep_and_serve(struct pair *p)
 {
@@ -185,10 +249,10 @@ static bool sleep_and_serve(struct pair *p)
 
 		timeout = now < p->held_until ? (int)((p->held_until - now) / 1000) + 1 : 0;
 	}
+	p->asleep = true;
 	if (loop_once(&p->loop, timeout) < 0)
 		return false;
-	if (p->tx.on)
-		virtq_kick_disable(&p->tx.q);
+	awake(p);
 	if (p->held && pair_now_us() >= p->held_until)
 		pair_receive_give_up(p);
 	return true;
@@ -214,10 +278,17 @@ static void *pair_thread(void *arg)
 			busy_poll(p);
 		}
 		watch_port(p);
-		if (p->more || arm(p))
+		if (p->more) {
 			loop_once(&p->loop, 0);
-		else if (!sleep_and_serve(p))
+		} else if (linger(p)) {
+			/* The end of starving is only told by an event. */
+			if (p->rx_starved)
+				loop_once(&p->loop, 0);
+		} else if (arm(p)) {
+			loop_once(&p->loop, 0);
+		} else if (!sleep_and_serve(p)) {
 			break;
+		}
 	}
 	return NULL;
 }

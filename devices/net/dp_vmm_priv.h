@@ -81,6 +81,11 @@ struct pair {
 	struct pair_ring rx, tx;
 	bool tx_blocked; /* the port is full */
 	bool more;       /* a direction stopped for fairness only */
+	/* See linger(). Times in CLOCK_MONOTONIC, us. */
+	bool asleep;
+	uint64_t woke_at, idle_since; /* the last work began, ended */
+	uint64_t pause;               /* how long short pauses were, in the middle */
+	unsigned quick;               /* short pauses in a row */
 
 	bool rx_starved; /* no buffers: the port is not watched, a kick is waited for */
 	struct stash stash;
