@@ -90,6 +90,14 @@ int virtq_translate(const struct virtq_config *config, bool packed, const struct
 int virtq_used_base(const struct virtq_config *config, const struct memory *mem,
                     virtq_base_t *base);
 
+/*
+ * The same for both formats, if the server used chains in the order in which it took them. In a
+ * packed ring a batch that it was killed in the middle of giving back is completed: the driver may
+ * then be owed an interrupt. recover.c.
+ */
+int virtq_recover(const struct virtq_config *config, bool packed, const struct memory *mem,
+                  virtq_base_t *base);
+
 /* Counters; the owner's, others read them by counters_read(). */
 struct virtq_stats {
 	uint64_t chains;            /* popped */
