@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * user: the vhost-user kind of vhost (vhost.h): rings served by another process, the back-end, over
+ * a Unix socket. This is one connection to it; who connects, and again, is not said here.
+ *
+ *   OFF	 no connection
+ *   ON		 vhost_user_attach(): protocol features are agreed upon; vhost.h's calls work
+ *   FAILED	 the back-end closed, was late, or broke the protocol: every call returns -EPIPE at once,
+ *		 and it is told by the end of the stream. vhost_user_detach() leads to OFF
+ *
+ * The back-end is hostile: what it sends is bounded, checked against what was asked for, and waited
+ * for with a limit: VHOST_USER_PATIENCE_MS in all, which fills up again while nobody waits. It never
+ * learns an address of this process: what the protocol calls user addresses are guest addresses,
+ * shifted.
+ *
+ * Threads: one at a time, the caller's lock. But the descriptors are only closed by
+ * vhost_user_detach(): whoever watches them in a loop calls that.
+ */
+#ifndef TRIVM_DEVICES_VHOST_USER_H
+#define TRIVM_DEVICES_VHOST_USER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "devices/vhost/user_wire.h"
+#include "devices/vhost/vhost.h"
+#include "vmm/err.h"
+
+#define VHOST_USER_PATIENCE_MS 5000
+
+struct vhost_user {
+	struct vhost vhost; /* vhost.name, nr_rings: set by vhost_user_init() */
+	unsigned pairs_wanted;
+	uint16_t queue_size; /* the largest, for the inflight region */
+
+	int fd;     /* the connection; -1: OFF */
+	int req_fd; /* the back-end's requests come here; -1: it has none */
+	bool failed;
+	struct vu_rx rx, req_rx;
+	int64_t patience, idle_since; /* milliseconds */
+
+	uint64_t offered;  /* by the back-end: virtio features, all bits that it sent */
+	uint64_t protocol; /* protocol features in use: mask */
+	uint64_t slots;    /* memory regions that it takes */
+	bool mem_sent;
+	bool reset_pending;
+	uint64_t enabled; /* rings that shall move packets when they run: mask */
+
+	/*
+	 * Where the back-end notes what it has in flight. Given by one back-end and handed to its
+	 * successor, so it survives vhost_user_detach(); dropped by vhost_user_reset(). Never
+	 * looked into.
+	 */
+	int inflight_fd;
+	struct vu_inflight inflight;
+};
+
+/* OFF. @rings are 2 * @pairs. @name is borrowed. */
+void vhost_user_init(struct vhost_user *u, const char *name, unsigned pairs, uint16_t queue_size);
+
+/*
+ * Take over the connected socket @fd (also on an error) and agree on protocol features. ON, or
+ * OFF and a negative errno with the reason.
+ */
+int vhost_user_attach(struct vhost_user *u, int fd, struct err *err);
+
+/* Close the connection. Idempotent. */
+void vhost_user_detach(struct vhost_user *u);
+
+/* detach, and forget the inflight region. Idempotent. */
+void vhost_user_destroy(struct vhost_user *u);
+
+static inline bool vhost_user_on(const struct vhost_user *u)
+{
+	return u->fd >= 0 && !u->failed;
+}
+
+/*
+ * u->fd is readable though nothing was asked: the back-end is gone, or says what it must not. 0: it
+ * was an answer that has been read since; -EPIPE: FAILED now, logged.
+ */
+int vhost_user_look(struct vhost_user *u);
+
+/*
+ * u->req_fd is readable: serve one request. 1: the configuration space changed
+ * (vhost_user_link()); 0: nothing to do; -EPIPE: FAILED now, logged.
+ */
+int vhost_user_request(struct vhost_user *u);
+
+/*
+ * Should the ring move packets? If not, the back-end hands in none and drops the driver's. Holds for
+ * a ring that runs and for its next start. 0 or a negative errno.
+ */
+int vhost_user_enable(struct vhost_user *u, unsigned index, bool on);
+
+/* The driver's MTU, if the back-end wants to know it. 0 or a negative errno: it refuses. */
+int vhost_user_mtu(struct vhost_user *u, uint16_t mtu);
+
+/* The driver has reset the device; no ring runs. Works also when it is not ON. */
+void vhost_user_reset(struct vhost_user *u);
+
+/* Is the link on the back-end's side up? True if it does not say. 0 or a negative errno. */
+int vhost_user_link(struct vhost_user *u, bool *up);
+
+/* Names of the features in @mask for messages: "MRG_RXBUF, RING_PACKED". Returns @buf. */
+const char *vhost_feature_names(uint64_t mask, char *buf, size_t size);
+
+#endif
