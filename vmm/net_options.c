@@ -12,6 +12,8 @@
 
 #include "vmm/util.h"
 
+#define NET_WAIT_S 10 /* for a vhost-user back-end, unless the user says */
+
 static int bad(struct err *err, const char *key, const char *value, const char *expected)
 {
 	return err_set(err, -EINVAL, "--net %s=%s: expected %s", key, value, expected);
@@ -79,6 +81,7 @@ static int set_port(struct net_options *o, const char *value, struct err *err)
 		if ((ports[i].wants_where && !colon) || (colon && !ports[i].may_where))
 			break;
 		o->port = ports[i].port;
+		o->has_port = true;
 		if (o->port == NET_PORT_FD) {
 			int rc = number("port", colon + 1, 3, 65535, &fd, err);
 
@@ -95,6 +98,7 @@ static int set_datapath(struct net_options *o, const char *value, struct err *er
 	static const char *const names[] = {
 		[NET_DATAPATH_VMM] = "vmm",
 		[NET_DATAPATH_VHOST_NET] = "vhost-net",
+		[NET_DATAPATH_VHOST_USER] = "vhost-user",
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(names); i++) {
@@ -103,7 +107,7 @@ static int set_datapath(struct net_options *o, const char *value, struct err *er
 			return 0;
 		}
 	}
-	return bad(err, "datapath", value, "vmm or vhost-net");
+	return bad(err, "datapath", value, "vmm, vhost-net or vhost-user");
 }
 
 static int set_transport(struct net_options *o, const char *value, struct err *err)
@@ -194,6 +198,28 @@ static int set_server(struct net_options *o, const char *value, struct err *err)
 	return either("server", value, "off", "on", &o->server, err);
 }
 
+static int set_socket(struct net_options *o, const char *value, struct err *err)
+{
+	if (!value[0])
+		return bad(err, "socket", value, "the path of a vhost-user back-end's socket");
+	return copy(o->vhost_socket, sizeof(o->vhost_socket), "socket", value, err);
+}
+
+static int set_wait(struct net_options *o, const char *value, struct err *err)
+{
+	unsigned seconds;
+
+	o->has_wait = true;
+	if (strcmp(value, "on") == 0 || strcmp(value, "off") == 0) {
+		o->wait_s = strcmp(value, "on") == 0 ? VHOST_USER_WAIT_FOREVER : 0;
+		return 0;
+	}
+	if (number("wait", value, 1, 86400, &seconds, NULL) < 0)
+		return bad(err, "wait", value, "on, off or a number of seconds from 1 to 86400");
+	o->wait_s = seconds;
+	return 0;
+}
+
 static int set_local(struct net_options *o, const char *value, struct err *err)
 {
 	o->datagram = true;
@@ -210,12 +236,15 @@ static const struct {
 	{"notify", set_notify},   {"inject", set_inject},     {"poll-us", set_poll},
 	{"hostfwd", set_hostfwd}, {"pcap", set_pcap},         {"id", set_id},
 	{"bridge", set_bridge},   {"server", set_server},     {"local", set_local},
+	{"socket", set_socket},   {"wait", set_wait},
 };
 
 static int set_word(struct net_options *o, char *word, bool first, struct err *err)
 {
 	char *value = strchr(word, '=');
 
+	if (!value && strcmp(word, "server") == 0)
+		return set_server(o, "on", err);
 	/* The first word may be the port alone: "user", "tap:tap0". */
 	if (!value)
 		return first ? set_port(o, word, err)
@@ -243,9 +272,39 @@ static int check_vhost_net(const struct net_options *o, struct err *err)
 	return 0;
 }
 
+static int check_vhost_user(const struct net_options *o, struct err *err)
+{
+	if (!o->vhost_socket[0])
+		return err_set(err, -EINVAL,
+		               "--net datapath=vhost-user: it takes the back-end's socket=PATH");
+	if (o->has_port)
+		return err_set(
+			err, -EINVAL,
+			"--net port: with datapath=vhost-user the back-end is the port; give "
+			"socket=PATH alone");
+	if (o->pcap[0])
+		return err_set(
+			err, -EINVAL,
+			"--net pcap=%s: with datapath=vhost-user packets do not pass through "
+			"trivm: record them in the back-end, or use datapath=vmm",
+			o->pcap);
+	if (o->poll_us || o->datagram || o->bridge[0] || o->user.nr_forwards)
+		return err_set(err, -EINVAL,
+		               "--net poll-us, local, bridge, hostfwd: not with "
+		               "datapath=vhost-user");
+	return 0;
+}
+
 /* Words that only some ports know. */
 static int check(const struct net_options *o, struct err *err)
 {
+	if (o->datapath == NET_DATAPATH_VHOST_USER)
+		return check_vhost_user(o, err);
+	if (o->vhost_socket[0] || o->has_wait)
+		return err_set(
+			err, -EINVAL,
+			"--net socket, wait: only with datapath=vhost-user (a port is called "
+			"port=socket:PATH)");
 	if (o->user.nr_forwards && o->port != NET_PORT_USER)
 		return err_set(err, -EINVAL, "--net hostfwd: only with port=user");
 	if (o->bridge[0] && (o->port != NET_PORT_TAP || o->where[0]))
@@ -266,7 +325,8 @@ int net_options_parse(struct net_options *o, const char *text, struct err *err)
 	bool first = true;
 	int rc = 0;
 
-	*o = (struct net_options){.fd = -1, .queues = 1, .queue_size = 256, .offloads = true};
+	*o = (struct net_options){
+		.fd = -1, .queues = 1, .queue_size = 256, .offloads = true, .wait_s = NET_WAIT_S};
 	if (!words)
 		return err_errno(err, -ENOMEM, "--net");
 	for (char *word; rc == 0 && (word = strsep(&rest, ",")); first = false)

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "devices/net/dp_vhost_user.h"
 #include "devices/net/net.h"
 #include "devices/net/port.h"
 #include "vmm/err.h"
@@ -21,6 +22,7 @@ enum net_port {
 enum net_datapath {
 	NET_DATAPATH_VMM,
 	NET_DATAPATH_VHOST_NET,
+	NET_DATAPATH_VHOST_USER,
 };
 
 struct net_options {
@@ -29,7 +31,11 @@ struct net_options {
 	char where[108]; /* tap: its name, "" for a new one; socket: its path */
 	char bridge[16]; /* for a new tap */
 	int fd;
-	bool server, datagram; /* socket */
+	char vhost_socket[108]; /* datapath=vhost-user: there is no port then */
+	bool has_port;
+	bool has_wait;
+	uint32_t wait_s;       /* for a vhost-user back-end; VHOST_USER_WAIT_FOREVER */
+	bool server, datagram; /* either socket */
 	char local[108];       /* datagram socket: our own address */
 	bool mmio;             /* transport */
 	bool packed;

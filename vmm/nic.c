@@ -83,12 +83,32 @@ static int open_vhost_net(const struct nic *nic, const struct net_options *o, st
 	return datapath_vhost_net_create(dp, &c, err);
 }
 
+static int open_vhost_user(const struct nic *nic, const struct net_options *o, struct datapath **dp,
+                           struct err *err)
+{
+	const struct datapath_vhost_user_config c = {
+		.name = nic->name,
+		.path = o->vhost_socket,
+		.server = o->server,
+		.wait_s = o->wait_s,
+		.pairs = o->queues,
+		.queue_size = o->queue_size,
+		.mtu = (uint16_t)o->mtu,
+		.packed = o->packed,
+	};
+
+	return datapath_vhost_user_create(dp, &c, err);
+}
+
 static int open_datapath(struct nic *nic, const struct net_options *o, struct loop *loop,
                          struct datapath **dp, struct err *err)
 {
 	struct port *port;
-	int rc = open_port(o, &port, err);
+	int rc;
 
+	if (o->datapath == NET_DATAPATH_VHOST_USER)
+		return open_vhost_user(nic, o, dp, err);
+	rc = open_port(o, &port, err);
 	if (rc < 0)
 		return rc;
 	port->ops->describe(port, nic->port, sizeof(nic->port));
@@ -97,6 +117,8 @@ static int open_datapath(struct nic *nic, const struct net_options *o, struct lo
 		return open_vmm(o, port, dp, err);
 	case NET_DATAPATH_VHOST_NET:
 		return open_vhost_net(nic, o, port, loop, dp, err);
+	case NET_DATAPATH_VHOST_USER:
+		break;
 	}
 	port_close(port);
 	return err_set(err, -EINVAL, "--net: no such datapath");

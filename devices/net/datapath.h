@@ -49,6 +49,8 @@ struct datapath_host {
 	void (*broken)(void *opaque, unsigned ring, const char *why);
 	/* Should this frame (its first bytes, Ethernet header first) be received? */
 	bool (*accept)(void *opaque, const uint8_t *head, size_t len);
+	/* As ops->watch() says. The NIC's lock is taken: not from within another call. */
+	void (*carrier)(void *opaque, bool up);
 	void *opaque;
 };
 
@@ -89,6 +91,12 @@ struct datapath_ops {
 	int (*set_offloads)(struct datapath *dp, uint64_t guest_offloads);
 	/* How many pairs the driver uses (VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET). */
 	int (*set_pairs)(struct datapath *dp, unsigned pairs);
+	/*
+	 * Is there a far side that packets could go to? @host->carrier() is told at once, and from
+	 * then on of every change. @host NULL: no more; nobody is being told when it returns. The
+	 * NIC's lock is not held. NULL: it is always there.
+	 */
+	void (*watch)(struct datapath *dp, const struct datapath_host *host);
 	/* Down: nothing is received, what is transmitted is dropped. */
 	void (*set_link)(struct datapath *dp, bool up);
 	void (*stats)(const struct datapath *dp, unsigned ring, struct datapath_stats *stats);

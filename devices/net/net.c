@@ -342,6 +342,30 @@ static bool on_accept(void *opaque, const uint8_t *head, size_t len)
 	return net_filter_passes(&((struct net *)opaque)->filter, head, len);
 }
 
+/* VIRTIO_NET_S_LINK_UP as it has to be. True: it has changed. net->lock is held. */
+static bool update_link(struct net *net)
+{
+	uint16_t before = net->status;
+
+	net->status &= (uint16_t)~VIRTIO_NET_S_LINK_UP;
+	if (net->plugged && net->carrier)
+		net->status |= VIRTIO_NET_S_LINK_UP;
+	return net->status != before;
+}
+
+static void on_carrier(void *opaque, bool up)
+{
+	struct net *net = opaque;
+	bool changed;
+
+	pthread_mutex_lock(&net->lock);
+	net->carrier = up;
+	changed = update_link(net);
+	pthread_mutex_unlock(&net->lock);
+	if (changed)
+		virtio_config_changed(&net->dev);
+}
+
 /* --- Life --- */
 
 static uint64_t own_features(const struct net_config *config)
@@ -368,9 +392,12 @@ void net_init(struct net *net, const struct net_config *config, struct datapath 
 	memset(net, 0, sizeof(*net));
 	net->config = *config;
 	net->dp = dp;
-	net->status = VIRTIO_NET_S_LINK_UP;
-	net->host = (struct datapath_host){
-		.interrupt = on_interrupt, .broken = on_broken, .accept = on_accept, .opaque = net};
+	net->plugged = net->carrier = true;
+	net->host = (struct datapath_host){.interrupt = on_interrupt,
+	                                   .broken = on_broken,
+	                                   .accept = on_accept,
+	                                   .carrier = on_carrier,
+	                                   .opaque = net};
 	pthread_mutex_init(&net->lock, NULL);
 	for (unsigned i = 0; i < queues - 1; i++)
 		sizes[i] = config->queue_size;
@@ -385,12 +412,17 @@ void net_init(struct net *net, const struct net_config *config, struct datapath 
 	for (unsigned i = 0; i < queues; i++)
 		net->dev.queues[i].on_loop = i == 2 || i == queues - 1;
 	reset_filter(net);
+	update_link(net);
+	if (dp->ops->watch)
+		dp->ops->watch(dp, &net->host);
 }
 
 void net_destroy(struct net *net)
 {
 	if (!net->dp)
 		return;
+	if (net->dp->ops->watch)
+		net->dp->ops->watch(net->dp, NULL);
 	virtio_device_destroy(&net->dev);
 	net->dp->ops->destroy(net->dp);
 	net->dp = NULL;
@@ -441,10 +473,10 @@ void net_set_link(struct net *net, bool up)
 	bool changed;
 
 	pthread_mutex_lock(&net->lock);
-	changed = !!(net->status & VIRTIO_NET_S_LINK_UP) != up;
-	net->status ^= changed ? VIRTIO_NET_S_LINK_UP : 0;
-	if (changed)
+	if (net->plugged != up)
 		net->dp->ops->set_link(net->dp, up);
+	net->plugged = up;
+	changed = update_link(net);
 	pthread_mutex_unlock(&net->lock);
 	if (changed)
 		virtio_config_changed(&net->dev);

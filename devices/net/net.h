@@ -50,6 +50,9 @@ struct net {
 	struct virtq ctrl;
 	unsigned pairs_used;
 	uint16_t status; /* VIRTIO_NET_S_* */
+	/* The link is up if both are: */
+	bool plugged; /* net_set_link() */
+	bool carrier; /* the datapath has a far side */
 	struct net_filter filter;
 };
 
@@ -58,7 +61,10 @@ void net_init(struct net *net, const struct net_config *config, struct datapath 
               const struct memory *mem);
 void net_destroy(struct net *net); /* idempotent; main thread, vCPUs stopped */
 
-/* Plug the cable in or pull it out. The driver is told. Any thread but the datapath's own. */
+/*
+ * Plug the cable in or pull it out. The driver is told. Any thread but the datapath's own.
+ * net_link(): what the driver sees, which is also down while the datapath has no far side.
+ */
 void net_set_link(struct net *net, bool up);
 bool net_link(struct net *net);
 

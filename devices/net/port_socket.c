@@ -41,7 +41,7 @@ int socket_address(const char *path, struct sockaddr_un *addr, struct err *err)
 	*addr = (struct sockaddr_un){.sun_family = AF_UNIX};
 	if (len == 0 || len >= sizeof(addr->sun_path))
 		return err_set(err, -ENAMETOOLONG,
-		               "port=socket:%s: the path of a socket has 1 to %zu bytes", path,
+		               "socket %s: the path of a socket has 1 to %zu bytes", path,
 		               sizeof(addr->sun_path) - 1);
 	memcpy(addr->sun_path, path, len);
 	return 0;
@@ -76,21 +76,21 @@ int socket_bind(int fd, int type, const char *path, struct stat *bound, struct e
 	if (lstat(path, &st) == 0) {
 		if (!S_ISSOCK(st.st_mode))
 			return err_set(err, -EEXIST,
-			               "port=socket:%s: there is a file of another kind, which is "
+			               "socket %s: there is a file of another kind, which is "
 			               "not touched: name another path",
 			               path);
 		rc = answered(&addr, type);
 		if (rc == 1)
 			return err_set(err, -EADDRINUSE,
-			               "port=socket:%s: another program listens there (ss -xlp): "
+			               "socket %s: another program listens there (ss -xlp): "
 			               "end it, connect to it, or name another path",
 			               path);
 		if (rc < 0)
-			return err_errno(err, rc, "port=socket:%s: it is somebody else's", path);
+			return err_errno(err, rc, "socket %s: it is somebody else's", path);
 		unlink(path);
 	}
 	if (bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 || lstat(path, bound) < 0)
-		return err_errno(err, -errno, "port=socket:%s: cannot make a socket there", path);
+		return err_errno(err, -errno, "socket %s: cannot make a socket there", path);
 	return 0;
 }
 
@@ -117,11 +117,11 @@ int socket_peer_error(const char *path, int rc, struct err *err)
 	case -ENOENT:
 		if (stat(slash ? dir : ".", &st) == 0)
 			return 0;
-		return err_set(err, rc, "port=socket:%s: there is no directory %s", path, dir);
+		return err_set(err, rc, "socket %s: there is no directory %s", path, dir);
 	case -ECONNREFUSED:
 		if (stat(path, &st) == 0 && !S_ISSOCK(st.st_mode))
 			return err_set(err, -ENOTSOCK,
-			               "port=socket:%s: it is a file of another kind, not a socket",
+			               "socket %s: it is a file of another kind, not a socket",
 			               path);
 		return 0;
 	case -EAGAIN:
@@ -129,16 +129,16 @@ int socket_peer_error(const char *path, int rc, struct err *err)
 		return 0;
 	case -EACCES:
 		return err_set(err, rc,
-		               "port=socket:%s: no permission: it takes write permission for the "
+		               "socket %s: no permission: it takes write permission for the "
 		               "socket and search permission for its directory (ls -l %s)",
 		               path, path);
 	case -EPROTOTYPE:
 		return err_set(err, rc,
-		               "port=socket:%s: the socket there is of the other type: with "
+		               "socket %s: the socket there is of the other type: with "
 		               "local=PATH we send datagrams, without a stream",
 		               path);
 	}
-	return err_errno(err, rc, "port=socket:%s: cannot connect", path);
+	return err_errno(err, rc, "socket %s: cannot connect", path);
 }
 
 /* --- Datagrams --- */

@@ -5,13 +5,13 @@
  *
  *   OFF	 no connection
  *   ON		 vhost_user_attach(): protocol features are agreed upon; vhost.h's calls work
- *   FAILED	 the back-end closed, was late, or broke the protocol: every call returns -EPIPE at once,
- *		 and it is told by the end of the stream. vhost_user_detach() leads to OFF
+ *   FAILED	 the back-end closed, was late, or broke the protocol: every call returns -EPIPE at
+ *once, and it is told by the end of the stream. vhost_user_detach() leads to OFF
  *
  * The back-end is hostile: what it sends is bounded, checked against what was asked for, and waited
- * for with a limit: VHOST_USER_PATIENCE_MS in all, which fills up again while nobody waits. It never
- * learns an address of this process: what the protocol calls user addresses are guest addresses,
- * shifted.
+ * for with a limit: VHOST_USER_PATIENCE_MS in all, which fills up again while nobody waits. It
+ *never learns an address of this process: what the protocol calls user addresses are guest
+ *addresses, shifted.
  *
  * Threads: one at a time, the caller's lock. But the descriptors are only closed by
  * vhost_user_detach(): whoever watches them in a loop calls that.
@@ -25,6 +25,7 @@
 #include "devices/vhost/user_wire.h"
 #include "devices/vhost/vhost.h"
 #include "vmm/err.h"
+#include "vmm/log.h"
 
 #define VHOST_USER_PATIENCE_MS 5000
 
@@ -36,6 +37,7 @@ struct vhost_user {
 	int fd;     /* the connection; -1: OFF */
 	int req_fd; /* the back-end's requests come here; -1: it has none */
 	bool failed;
+	struct log_limit limit;
 	struct vu_rx rx, req_rx;
 	int64_t patience, idle_since; /* milliseconds */
 
@@ -43,7 +45,7 @@ struct vhost_user {
 	uint64_t protocol; /* protocol features in use: mask */
 	uint64_t slots;    /* memory regions that it takes */
 	bool mem_sent;
-	bool reset_pending;
+	uint8_t status;   /* that it was told last */
 	uint64_t enabled; /* rings that shall move packets when they run: mask */
 
 	/*
@@ -88,8 +90,8 @@ int vhost_user_look(struct vhost_user *u);
 int vhost_user_request(struct vhost_user *u);
 
 /*
- * Should the ring move packets? If not, the back-end hands in none and drops the driver's. Holds for
- * a ring that runs and for its next start. 0 or a negative errno.
+ * Should the ring move packets? If not, the back-end hands in none and drops the driver's. Holds
+ * for a ring that runs and for its next start. 0 or a negative errno.
  */
 int vhost_user_enable(struct vhost_user *u, unsigned index, bool on);
 
@@ -102,7 +104,7 @@ void vhost_user_reset(struct vhost_user *u);
 /* Is the link on the back-end's side up? True if it does not say. 0 or a negative errno. */
 int vhost_user_link(struct vhost_user *u, bool *up);
 
-/* Names of the features in @mask for messages: "MRG_RXBUF, RING_PACKED". Returns @buf. */
-const char *vhost_feature_names(uint64_t mask, char *buf, size_t size);
+/* No more of this back-end: FAILED, if it was ON, without a line in the log. */
+void vhost_user_shut(struct vhost_user *u);
 
 #endif

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* dp_vhost_user_priv: what its two halves share: the datapath's calls, and its thread. */
+#ifndef TRIVM_DEVICES_NET_DP_VHOST_USER_PRIV_H
+#define TRIVM_DEVICES_NET_DP_VHOST_USER_PRIV_H
+
+#include <pthread.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include "devices/net/dp_vhost_user.h"
+#include "devices/vhost/user.h"
+#include "vmm/log.h"
+#include "vmm/loop.h"
+
+#define RINGS_MAX (2 * VHOST_USER_PAIRS_MAX)
+
+struct dp_user;
+
+struct dp_user_ring {
+	struct dp_user *d;
+	bool runs; /* for the NIC, whether there is a back-end or not; d->lock */
+	struct vhost_ring
+		vr; /* of the ring that runs; base: where it stands while nobody serves it */
+	struct loop_source err;
+	int err_fd;
+};
+
+struct dp_user {
+	struct datapath dp;
+	/* Constant after creation. */
+	struct datapath_vhost_user_config config;
+	struct sockaddr_un addr;
+	struct stat bound; /* server: the file that stands for the name */
+	uint64_t has;      /* features that the NIC offers because the back-end has them */
+	bool thread_started;
+	pthread_t thread;
+
+	/*
+	 * Held while the NIC is told of the carrier: only ever taken without the others, and before
+	 * the NIC's. Then the NIC's lock, then d->lock.
+	 */
+	pthread_mutex_t report_lock;
+	struct datapath_host watcher; /* report_lock; carrier NULL: none */
+	bool reported;                /* report_lock: what it was told last */
+
+	pthread_mutex_t lock; /* the rest, but for the thread's own */
+	struct vhost_user user;
+	bool is_setup;
+	uint64_t negotiated;
+	uint64_t offloads; /* NET_GUEST_OFFLOADS that the driver accepts now */
+	unsigned pairs;    /* that the driver uses */
+	bool plugged;      /* the NIC's end of the link */
+	bool far_link;     /* the back-end's */
+	const struct memory *mem;
+	struct datapath_host host;
+	struct dp_user_ring rings[RINGS_MAX];
+	struct log_limit limit;
+
+	/* The thread's; before it starts, and after its end, the main thread's. */
+	struct loop loop;
+	struct loop_source conn, req, listen, retry;
+	int listen_fd, retry_fd;
+	unsigned retry_ms;
+};
+
+/* --- dp_vhost_user.c --- */
+
+/*
+ * A back-end is there (vhost_user_attach() succeeded): judge its features, and let it go on with
+ * the rings that run. On an error it is FAILED or has to be detached. d->lock is held.
+ */
+int dp_user_resume(struct dp_user *d, struct err *err);
+
+/*
+ * The back-end is not to be used any more: find out where its rings stand and tell the driver of
+ * what it may have missed. Idempotent. d->lock is held.
+ */
+void dp_user_drop(struct dp_user *d);
+
+/* --- dp_vhost_user_link.c --- */
+
+/* Listen or connect, wait for the first back-end as the user wants it, and attach it. */
+int dp_user_open(struct dp_user *d, struct err *err);
+/* Start the thread that looks after the connection. */
+int dp_user_run(struct dp_user *d, struct err *err);
+void dp_user_close(struct dp_user *d); /* idempotent; the thread has ended when it returns */
+
+#endif
