@@ -28,7 +28,7 @@
 
 #define RETRY_FIRST_MS 20
 #define RETRY_MAX_MS   1000
-/* After one that was there but could not be used: it will hardly be better at once. */
+/* After one that will not do, as it is: it will hardly be better at once. */
 #define RETRY_BAD_MS 1000
 #define SLICE_MS     100 /* how soon a signal is noticed while waiting for the first */
 
@@ -108,7 +108,7 @@ static void welcome(struct dp_user *d, int fd)
 	}
 	pthread_mutex_unlock(&d->lock);
 	if (rc < 0)
-		look_for_another(d, RETRY_BAD_MS);
+		look_for_another(d, rc == -EPIPE ? 0 : RETRY_BAD_MS);
 	report(d);
 }
 

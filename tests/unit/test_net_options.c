@@ -74,6 +74,33 @@ static void keys(void **state)
 	assert_string_equal(o.bridge, "br0");
 }
 
+static void vhost_user(void **state)
+{
+	(void)state;
+	good("datapath=vhost-user,socket=/run/vu.sock");
+	assert_int_equal(o.datapath, NET_DATAPATH_VHOST_USER);
+	assert_string_equal(o.vhost_socket, "/run/vu.sock");
+	assert_false(o.server);
+	assert_int_equal(o.wait_s, 10);
+	good("datapath=vhost-user,socket=a,server,wait=on,queues=4,ring=packed,mtu=9000");
+	assert_true(o.server);
+	assert_true(o.wait_s == VHOST_USER_WAIT_FOREVER);
+	good("datapath=vhost-user,socket=a,server=off,wait=off");
+	assert_false(o.server);
+	assert_int_equal(o.wait_s, 0);
+	good("datapath=vhost-user,socket=a,wait=60");
+	assert_int_equal(o.wait_s, 60);
+	refused("datapath=vhost-user", "it takes the back-end's socket=PATH");
+	refused("datapath=vhost-user,socket=", "--net socket=");
+	refused("datapath=vhost-user,socket=a,wait=0", "wait=0: expected on, off or a number");
+	refused("datapath=vhost-user,socket=a,wait=soon", "wait=soon");
+	refused("tap,datapath=vhost-user,socket=a", "the back-end is the port");
+	refused("datapath=vhost-user,socket=a,pcap=x", "record them in the back-end");
+	refused("datapath=vhost-user,socket=a,poll-us=1", "not with datapath=vhost-user");
+	refused("user,socket=a", "only with datapath=vhost-user");
+	refused("user,wait=on", "only with datapath=vhost-user");
+}
+
 static void forwards(void **state)
 {
 	(void)state;
@@ -127,9 +154,8 @@ static void refusals(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(ports),
-		cmocka_unit_test(keys),
-		cmocka_unit_test(forwards),
+		cmocka_unit_test(ports),      cmocka_unit_test(keys),
+		cmocka_unit_test(vhost_user), cmocka_unit_test(forwards),
 		cmocka_unit_test(refusals),
 	};
 
