@@ -106,8 +106,10 @@ static int open_datapath(struct nic *nic, const struct net_options *o, struct lo
 	struct port *port;
 	int rc;
 
-	if (o->datapath == NET_DATAPATH_VHOST_USER)
+	if (o->datapath == NET_DATAPATH_VHOST_USER) {
+		snprintf(nic->port, sizeof(nic->port), "%s", o->vhost_socket);
 		return open_vhost_user(nic, o, dp, err);
+	}
 	rc = open_port(o, &port, err);
 	if (rc < 0)
 		return rc;

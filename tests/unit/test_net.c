@@ -29,7 +29,8 @@
 struct fake_dp {
 	struct datapath dp;
 	struct datapath_host host;
-	bool is_setup, started[VIRTIO_QUEUES_MAX], link;
+	struct datapath_host watcher;
+	bool is_setup, started[VIRTIO_QUEUES_MAX], link, far_side_away;
 	uint64_t negotiated, offloads;
 	unsigned pairs;
 	int refuse; /* what the next call returns */
@@ -102,6 +103,13 @@ static void dp_set_link(struct datapath *dp, bool up)
 	fake(dp)->link = up;
 }
 
+static void dp_watch(struct datapath *dp, const struct datapath_host *host)
+{
+	fake(dp)->watcher = host ? *host : (struct datapath_host){0};
+	if (host)
+		host->carrier(host->opaque, !fake(dp)->far_side_away);
+}
+
 static void dp_destroy(struct datapath *dp)
 {
 	assert_false(fake(dp)->is_setup);
@@ -116,6 +124,7 @@ static const struct datapath_ops dp_ops = {
 	.ring_stop = dp_ring_stop,
 	.set_offloads = dp_set_offloads,
 	.set_pairs = dp_set_pairs,
+	.watch = dp_watch,
 	.set_link = dp_set_link,
 	.destroy = dp_destroy,
 };
@@ -491,6 +500,38 @@ static void the_driver_hears_of_the_link(void **state)
 	finish(&f);
 }
 
+/* The link is up if it is plugged in here and somebody is there. */
+static void the_link_needs_a_far_side(void **state)
+{
+	const struct net_config config = {.name = "net0", .pairs = 1, .queue_size = 256};
+	struct fixture f;
+
+	(void)state;
+	make(&f, 1, 0, 0);
+	drive(&f, offered(&f), 1, 2);
+	assert_true(net_link(&f.net));
+	f.dp.watcher.carrier(f.dp.watcher.opaque, false);
+	f.dp.watcher.carrier(f.dp.watcher.opaque, false);
+	assert_int_equal(f.config_interrupts, 1);
+	assert_false(net_link(&f.net));
+	net_set_link(&f.net, false);
+	f.dp.watcher.carrier(f.dp.watcher.opaque, true);
+	assert_false(net_link(&f.net));
+	assert_int_equal(f.config_interrupts, 1);
+	net_set_link(&f.net, true);
+	assert_true(net_link(&f.net));
+	assert_int_equal(f.config_interrupts, 2);
+	finish(&f);
+	assert_null(f.dp.watcher.carrier); /* nobody calls a NIC that is gone */
+
+	f.dp.far_side_away = true; /* from the beginning */
+	f.dp.dp.ops = &dp_ops;
+	drv_init(&f.drv, false, 16, false);
+	net_init(&f.net, &config, &f.dp.dp, &f.drv.mem);
+	assert_false(net_link(&f.net));
+	finish(&f);
+}
+
 static void a_ring_that_the_datapath_finds_broken_breaks_the_device(void **state)
 {
 	struct fixture f;
@@ -548,6 +589,7 @@ int main(void)
 		TEST(vlans_pass_when_they_were_added),
 		TEST(a_table_that_is_too_long_lets_all_in),
 		TEST(the_driver_hears_of_the_link),
+		TEST(the_link_needs_a_far_side),
 		TEST(a_ring_that_the_datapath_finds_broken_breaks_the_device),
 		TEST(a_broken_control_queue_breaks_the_device),
 		TEST(addresses_are_parsed),
