@@ -16,7 +16,7 @@
 
 struct nic {
 	char name[32]; /* net0, net1 ..., or what the user called it */
-	char port[64]; /* the wire, for people */
+	char port[128]; /* the wire, for people */
 	bool has_net;
 	struct net net;
 	struct virtio_transport transport;
