@@ -99,11 +99,11 @@ static void start(struct fixture *f, uint64_t features, bool vnet_hdr, unsigned 
 	/* Two rings in two memories: the datapath takes one, so the rings are set up one by one. */
 	assert_int_equal(f->dp->ops->setup(f->dp, features, &f->rx.mem, &host, NULL), 0);
 	f->rx_ring = (struct datapath_ring){drv_config(&f->rx), virtq_base_new(packed_now),
-	                                    fd_eventfd(), fd_eventfd()};
+	                                    fd_eventfd(), fd_eventfd(), -1};
 	assert_int_equal(f->dp->ops->ring_start(f->dp, 0, &f->rx_ring, NULL), 0);
 	assert_int_equal(f->dp->ops->setup(f->dp, features, &f->tx.mem, &host, NULL), 0);
 	f->tx_ring = (struct datapath_ring){drv_config(&f->tx), virtq_base_new(packed_now),
-	                                    fd_eventfd(), -1};
+	                                    fd_eventfd(), -1, -1};
 	assert_int_equal(f->dp->ops->ring_start(f->dp, 1, &f->tx_ring, NULL), 0);
 }
 
