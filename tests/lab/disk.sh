@@ -9,12 +9,16 @@ here=$(dirname "$0")
 . "$here/lib.sh"
 guest=/usr/local/lib/trivm/guest
 
-short="pci split
-mmio packed"
-full="pci split
-pci packed
-mmio split
-mmio packed"
+# TRANSPORT RING WHAT: the file itself; past the page cache; a block device of the host's
+short="pci split file
+mmio packed direct
+pci packed loop"
+full="pci split file
+pci packed file
+pci packed loop
+mmio split file
+mmio packed file
+mmio packed direct"
 
 hash_of() { # FILE [BYTES]
 	head -c "${2:-1000000000}" "$1" | md5sum | cut -d' ' -f1
@@ -67,15 +71,23 @@ E2
 
 stored() { stat -c %b "$1"; } # in 512 bytes
 
-raw() { # TRANSPORT RING
-	local name="disk: $1, $2" out="disk-$1-$2" word sum before
+raw() { # TRANSPORT RING WHAT
+	local name="disk: $1, $2, $3" out="disk-$1-$2-$3" disk=scratch.img word sum before
 	truncate -s 64M scratch.img
 	# What is to be discarded is there before.
 	head -c 16777216 /dev/urandom | dd of=scratch.img bs=1M seek=16 conv=notrunc,fsync 2>/dev/null
 	before=$(stored scratch.img)
+	case $3 in
+	direct) disk=$disk,direct ;;
+	loop)
+		modprobe loop
+		disk=$(losetup -f --show scratch.img) || { fail "$name: no loop device"; return; }
+		;;
+	esac
 	expect "$name" 0 "$out" trivm run -m 256M \
-		--disk "scratch.img,serial=LAB-1,transport=$1,ring=$2" \
+		--disk "$disk,serial=LAB-1,transport=$1,ring=$2" \
 		--disk "shared.img,ro,transport=$1,ring=$2" --exec "$(cat guest-script)" || return
+	[ "$3" != loop ] || losetup -d "$disk" # writes back what is cached
 	sum=$(sed -n 's/^SUM \([0-9a-f]*\) .*/\1/p' "$out")
 	for word in "SERIAL LAB-1 disk1" "SIZE 67108864 5000192" "RO 0 1" "CACHE write back" DISCARD \
 		"SHARED $shared  -" RO-REFUSED WRITTEN "AGAIN $sum  -" "PARTS 4" LAST NO-FURTHER DISCARDED \
@@ -170,11 +182,12 @@ E2
 }
 
 case ${1:-short} in
-full) lines=$full cuts=$full ;;
+full) lines=$full cuts="pci split
+mmio packed" ;;
 *) lines=$short cuts="pci split" ;;
 esac
-while read -r transport ring <&3; do
-	raw "$transport" "$ring"
+while read -r transport ring what <&3; do
+	raw "$transport" "$ring" "$what"
 done 3<<<"$lines"
 in_use
 while read -r transport ring <&3; do

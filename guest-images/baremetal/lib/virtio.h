@@ -11,8 +11,10 @@
 
 #include "bm.h"
 
-#define VIRTIO_ID_NET 1
+#define VIRTIO_ID_NET   1
+#define VIRTIO_ID_BLOCK 2
 
+#define VIRTIO_F_INDIRECT    28
 #define VIRTIO_F_EVENT_IDX   29
 #define VIRTIO_F_VERSION_1   32
 #define VIRTIO_F_RING_PACKED 34
@@ -76,6 +78,18 @@ void virtq_init(struct virtq *q, uint16_t size, uint64_t features);
 /* Give the device one buffer under @id; it writes into it if @writable. At most `size` at a time.
  */
 void virtq_add(struct virtq *q, uint16_t id, const void *buf, uint32_t len, bool writable);
+struct virtq_buf {
+	const void *at;
+	uint32_t len;
+	bool writable;
+};
+
+/*
+ * Several buffers under one @id, as an indirect table (VIRTIO_F_INDIRECT) in @table, which has 16
+ * bytes for each and belongs to the device until it is done.
+ */
+void virtq_add_chain(struct virtq *q, uint16_t id, void *table, const struct virtq_buf *bufs,
+                     unsigned n);
 /* Show the device what was added, and notify it if it wants that. */
 void virtq_publish(struct virtq *q);
 /* A buffer that the device is done with: its id, *@len bytes were written. -1: none. */

@@ -12,7 +12,9 @@
  */
 #include "virtio.h"
 
-#define DESC_WRITE 2
+#define DESC_NEXT     1
+#define DESC_WRITE    2
+#define DESC_INDIRECT 4
 
 /* Split (2.7): u16 flags, u16 idx, then the ring, then the event index. */
 #define RING_FLAGS         0
@@ -78,11 +80,11 @@ static void notify(struct virtq *q)
 
 /* ---- split ---- */
 
-static void split_add(struct virtq *q, uint16_t id, uint64_t addr, uint32_t len, bool writable)
+static void split_add(struct virtq *q, uint16_t id, uint64_t addr, uint32_t len, uint16_t flags)
 {
 	q->desc[id].addr = addr;
 	q->desc[id].len = len;
-	q->desc[id].split.flags = writable ? DESC_WRITE : 0;
+	q->desc[id].split.flags = flags;
 	q->driver[RING_ENTRIES + (q->avail++ & (q->size - 1))] = id;
 }
 
@@ -125,7 +127,7 @@ static void packed_next(const struct virtq *q, uint16_t *position, bool *wrap)
 	}
 }
 
-static void packed_add(struct virtq *q, uint16_t id, uint64_t addr, uint32_t len, bool writable)
+static void packed_add(struct virtq *q, uint16_t id, uint64_t addr, uint32_t len, uint16_t flags)
 {
 	struct virtq_desc *d = &q->desc[q->avail];
 
@@ -133,8 +135,7 @@ static void packed_add(struct virtq *q, uint16_t id, uint64_t addr, uint32_t len
 	d->len = len;
 	d->packed.id = id;
 	compiler_barrier();
-	store(&d->packed.flags,
-	      (uint16_t)((writable ? DESC_WRITE : 0) | (q->wrap ? DESC_AVAIL : DESC_USED)));
+	store(&d->packed.flags, (uint16_t)(flags | (q->wrap ? DESC_AVAIL : DESC_USED)));
 	packed_next(q, &q->avail, &q->wrap);
 	q->added++;
 }
@@ -175,10 +176,36 @@ static int packed_get(struct virtq *q, uint32_t *len)
 
 void virtq_add(struct virtq *q, uint16_t id, const void *buf, uint32_t len, bool writable)
 {
+	uint16_t flags = writable ? DESC_WRITE : 0;
+
 	if (q->packed)
-		packed_add(q, id, (uint64_t)buf, len, writable);
+		packed_add(q, id, (uint64_t)buf, len, flags);
 	else
-		split_add(q, id, (uint64_t)buf, len, writable);
+		split_add(q, id, (uint64_t)buf, len, flags);
+}
+
+void virtq_add_chain(struct virtq *q, uint16_t id, void *table, const struct virtq_buf *bufs,
+                     unsigned n)
+{
+	struct virtq_desc *d = table;
+
+	for (unsigned i = 0; i < n; i++) {
+		uint16_t flags = bufs[i].writable ? DESC_WRITE : 0;
+
+		d[i].addr = (uint64_t)bufs[i].at;
+		d[i].len = bufs[i].len;
+		if (q->packed) { /* 2.8.7: no NEXT, the id does not count */
+			d[i].packed.id = 0;
+			d[i].packed.flags = flags;
+		} else {
+			d[i].split.next = (uint16_t)(i + 1);
+			d[i].split.flags = (uint16_t)(flags | (i + 1 < n ? DESC_NEXT : 0));
+		}
+	}
+	if (q->packed)
+		packed_add(q, id, (uint64_t)d, n * 16, DESC_INDIRECT);
+	else
+		split_add(q, id, (uint64_t)d, n * 16, DESC_INDIRECT);
 }
 
 void virtq_publish(struct virtq *q)
