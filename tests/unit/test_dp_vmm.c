@@ -77,7 +77,8 @@ static bool packed_now;
 static void start(struct fixture *f, uint64_t features, bool vnet_hdr, unsigned poll_us)
 {
 	struct datapath_vmm_config c = {.pairs = 1, .poll_us = poll_us, .packed = true};
-	struct datapath_host host = {on_interrupt, on_broken, on_accept, f};
+	struct datapath_host host = {
+		.interrupt = on_interrupt, .broken = on_broken, .accept = on_accept, .opaque = f};
 	int pair[2];
 
 	memset(f, 0, sizeof(*f));
@@ -458,7 +459,10 @@ static void stopping_loses_nothing(void **state)
 			assert_int_equal(f.dp->ops->ring_start(f.dp, 1, &f.tx_ring, NULL), 0);
 		} else {
 			/* See start(): each ring has a memory of its own. */
-			struct datapath_host host = {on_interrupt, on_broken, on_accept, &f};
+			struct datapath_host host = {.interrupt = on_interrupt,
+			                             .broken = on_broken,
+			                             .accept = on_accept,
+			                             .opaque = &f};
 			uint64_t features = MRG | BIT64(VIRTIO_F_VERSION_1) |
 			                    (packed_now ? BIT64(VIRTIO_F_RING_PACKED) : 0);
 
