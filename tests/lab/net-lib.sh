@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# shellcheck shell=bash
+# Sourced by the lab tests of the NIC, behind lib.sh: what its host side needs, and what a guest does to
+# show that its NIC works.
+
+# A bridge with an address for guests on taps, and behind it servers for HTTP, a count and iperf3.
+net_host() {
+	ip link add br0 type bridge
+	ip addr add 192.168.77.1/24 dev br0
+	ip link set br0 up
+	mkdir -p www/cgi-bin
+	head -c 3000000 /dev/urandom >www/blob
+	want=$(md5sum <www/blob)
+	# How often it was asked for: a guest that reboots knows from it which time this is.
+	cat >www/cgi-bin/count <<-END
+		#!/bin/sh
+		echo x >>$PWD/counted
+		printf 'Content-Type: text/plain\r\n\r\n'
+		wc -l <$PWD/counted
+	END
+	chmod +x www/cgi-bin/count
+	busybox httpd -p 8080 -h www
+	iperf3 -s -D >/dev/null
+}
+
+net_tap() { # NAME [multi_queue]: a tap on the bridge
+	ip tuntap add dev "$1" mode tap ${2:+"$2"}
+	ip link set "$1" master br0 up
+}
+
+# For --exec, with settings in front (net_settings): an address, a file over TCP with the right content,
+# TCP both ways, UDP, all queue pairs, the driver unbound and bound, the link down and up.
+cat >net-guest <<'E2'
+# Nobody answers DHCP on the tap, and the client takes addresses away when it asks again.
+[ -z "$ADDRESS" ] || { sleep 1; killall udhcpc; } 2>/dev/null
+up() { ip link set eth0 up; [ -z "$ADDRESS" ] || ip addr replace "$ADDRESS" dev eth0; }
+again() { up; [ -n "$ADDRESS" ] || udhcpc -n -q -i eth0 -s /etc/udhcpc.script >/dev/null 2>&1; }
+ready() { # until the host answers
+	n=0
+	until ping -c 1 -W 1 "$HOST" >/dev/null 2>&1; do n=$((n + 1)); [ $n -lt 25 ] || return 1; done
+}
+# Has each pair carried packets, in both directions?
+pairs_used() {
+	i=0
+	while [ $i -lt "$1" ]; do
+		for way in rx tx; do
+			ethtool -S eth0 | grep -q " ${way}_queue_${i}_packets: [1-9]" || return 1
+		done
+		i=$((i + 1))
+	done
+}
+up
+ready && echo PING
+ping -c 3 -W 2 "$HOST" | grep -q ' 0% packet loss' && echo NO-LOSS
+echo "MD5 $(wget -q -O - "http://$HOST:8080/blob" | md5sum)"
+iperf3 -c "$HOST" -t 2 >/dev/null 2>&1 && echo TCP-OUT
+iperf3 -c "$HOST" -t 2 -R >/dev/null 2>&1 && echo TCP-IN
+iperf3 -c "$HOST" -t 1 -u -b 2M >/dev/null 2>&1 && echo UDP
+if [ "$QUEUES" -gt 1 ]; then
+	ethtool -L eth0 combined "$QUEUES"
+	iperf3 -c "$HOST" -t 2 -P 8 >/dev/null 2>&1
+	iperf3 -c "$HOST" -t 2 -P 8 -R >/dev/null 2>&1
+	pairs_used "$QUEUES" && echo PAIRS-USED
+	ethtool -L eth0 combined 1
+	ready && echo ONE-PAIR
+fi
+dev=$(basename "$(readlink /sys/class/net/eth0/device)")
+echo "$dev" >/sys/bus/virtio/drivers/virtio_net/unbind && [ ! -e /sys/class/net/eth0 ] && echo UNBOUND
+echo "$dev" >/sys/bus/virtio/drivers/virtio_net/bind && [ -e /sys/class/net/eth0 ] && echo BOUND
+again
+ready && echo PING-AGAIN
+ip link set eth0 down; again
+ready && echo PING-AFTER-DOWN
+dmesg -r | sed -n 's/^<[0-3]>//p' | grep -iE 'virtio|eth0|irq' | sed 's/^/COMPLAINT /'
+echo ANSWER-END
+E2
+
+# net_guest NAME OUT HOST ADDRESS QUEUES VCPUS OPTIONS: a guest with --net OPTIONS does all of that. ADDRESS
+# is empty where somebody answers DHCP.
+net_guest() {
+	local name=$1 out=$2 host=$3 address=$4 queues=$5 vcpus=$6 options=$7 word words
+	expect "$name" 0 "$out" trivm run -m 256M --cpus "$vcpus" --net "$options" --exec "HOST=$host
+ADDRESS=$address
+QUEUES=$queues
+$(cat net-guest)" || return
+	words=(PING NO-LOSS "MD5 $want" TCP-OUT TCP-IN UDP UNBOUND BOUND PING-AGAIN PING-AFTER-DOWN ANSWER-END)
+	[ "$queues" = 1 ] || words+=(PAIRS-USED ONE-PAIR)
+	for word in "${words[@]}"; do
+		grep -qxF "$word" "$out" || { fail "$name: no $word" "$out"; return; }
+	done
+	if grep -q '^COMPLAINT' "$out"; then fail "$name: complaints in dmesg" "$out"; else pass "$name"; fi
+}

@@ -1,0 +1,148 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# Inside the lab: a NIC whose packets the host's kernel moves (datapath=vhost-net). vhost.sh short|full
+#
+# Each line: TRANSPORT QUEUES OPTIONS
+set -u
+here=$(dirname "$0")
+. "$here/lib.sh"
+. "$here/net-lib.sh"
+
+short="pci 1 offloads=on
+mmio 2 offloads=on"
+full="pci 1 offloads=on
+mmio 1 offloads=on
+pci 2 offloads=on
+mmio 2 offloads=on
+pci 4 poll-us=50
+pci 1 offloads=off
+pci 1 notify=exit
+pci 1 inject=ioctl
+mmio 1 notify=exit,inject=ioctl"
+
+modprobe vhost_net
+net_host
+net_tap tap0
+net_tap tapm multi_queue
+host=192.168.77.1 address=192.168.77.2/24
+dmesg -C
+
+one() { # TRANSPORT QUEUES OPTIONS
+	local tap=tap0
+	[ "$2" = 1 ] || tap=tapm
+	net_guest "vhost-net: $1, $2 pairs, $3" "vhost-$1-$2-$3" $host $address "$2" "$2" \
+		"tap:$tap,datapath=vhost-net,transport=$1,queues=$2,$3"
+}
+
+# A guest that reboots itself comes up with a NIC that works, and the first machine left nothing behind.
+reboots() {
+	local name="vhost-net: the guest reboots" out=reboot
+	rm -f counted
+	expect "$name" 0 $out trivm run -m 256M --on-reset reboot \
+		--net tap:tap0,datapath=vhost-net --exec "
+			{ sleep 1; killall udhcpc; } 2>/dev/null
+			ip link set eth0 up; ip addr replace $address dev eth0
+			n=0
+			until time=\$(wget -q -O - http://$host:8080/cgi-bin/count); do
+				n=\$((n + 1)); [ \$n -lt 25 ] || exit 1
+			done
+			echo BOOT \$time
+			[ \$time -ge 3 ] || { reboot; sleep 60; }" || return
+	for n in 1 2 3; do
+		grep -qx "BOOT $n" $out || { fail "$name: no boot $n" $out; return; }
+	done
+	pass "$name"
+}
+
+# What cannot be done says so, before anything is built.
+refuses() { # STATUS WORDS OPTIONS
+	local name="vhost-net: $3 is refused" out=refused
+	expect "$name" "$1" $out trivm run --net "$3" || return
+	if grep -q "$2" $out; then pass "$name"; else fail "$name: not with '$2'" $out; fi
+}
+
+# CPU time of trivm's threads in ticks, but for the vCPUs': what of theirs is the guest's is not
+# told exactly.
+cpu() { # PID
+	local sum=0 f s
+	for f in /proc/"$1"/task/*; do
+		[[ $(cat "$f/comm") == vcpu* ]] && continue
+		read -r -a s <<<"$(sed 's/.*) //' "$f/stat")"
+		sum=$((sum + s[11] + s[12]))
+	done
+	echo $sum
+}
+
+stats() { # PID: exits, those to user space (port and memory-mapped), trivm's ticks, vhost's worker's
+	local k=/sys/kernel/debug/kvm worker
+	worker=$(pgrep -x "vhost-$1" | head -n 1)
+	echo "$(cat $k/exits) $(($(cat $k/io_exits) + $(cat $k/mmio_exits))) $(cpu "$1")" \
+		"$([ -z "$worker" ] || sed 's/.*) //' /proc/"$worker"/stat | cut -d' ' -f13)"
+}
+
+# What trivm has to do while TCP flows to the guest: exits to user space and CPU time.
+cost() { # DATAPATH: prints and leaves the figures; status 0 if the run was good
+	local out=cost-$1 pid before after i a b
+	rm -f counted
+	trivm run -m 256M --net "tap:tap0,datapath=$1" --exec "
+		{ sleep 1; killall udhcpc; } 2>/dev/null
+		ip link set eth0 up; ip addr replace $address dev eth0
+		until ping -c 1 -W 1 $host >/dev/null; do :; done
+		wget -q -O - http://$host:8080/cgi-bin/count >/dev/null
+		sleep 1
+		iperf3 -c $host -t 5 -R >/dev/null && echo GOOD
+		wget -q -O - http://$host:8080/cgi-bin/count >/dev/null
+		sleep 3" >"$out" 2>&1 &
+	pid=$!
+	for i in $(seq 600); do [ -s counted ] && break; sleep 0.1; done
+	before=$(stats $pid) packets=$(cat /sys/class/net/tap0/statistics/tx_packets)
+	for i in $(seq 600); do [ "$(wc -l <counted)" = 2 ] && break; sleep 0.1; done
+	after=$(stats $pid) packets=$(($(cat /sys/class/net/tap0/statistics/tx_packets) - packets))
+	wait $pid
+	grep -qx GOOD "$out" && [ "$packets" -gt 100 ] || return 1
+	read -r -a a <<<"$before"
+	read -r -a b <<<"$after"
+	user_exits=$((b[1] - a[1])) ours=$((b[2] - a[2])) worker=$((${b[3]:-0} - ${a[3]:-0}))
+	echo "     $1: $packets packets to the guest; $((b[0] - a[0])) exits, $user_exits to user space;" \
+		"CPU ticks beside the vCPU's: trivm $ours, vhost's worker $worker"
+}
+
+# With vhost-net the packets are the worker's work, and nobody else's; with vmm they are trivm's.
+costs() {
+	local name="vhost-net: trivm takes no part"
+	[ -d /sys/kernel/debug/kvm ] || mount -t debugfs none /sys/kernel/debug
+	cost vmm || { fail "$name: no figures for vmm" cost-vmm; return; }
+	if [ "$ours" -lt 10 ] || [ "$worker" != 0 ]; then
+		fail "$name: the measure is wrong: with vmm it does"
+		return
+	fi
+	cost vhost-net || { fail "$name: no figures" cost-vhost-net; return; }
+	if [ $((user_exits * 50)) -gt "$packets" ]; then
+		fail "$name: more than an exit to user space for 50 packets"
+	elif [ "$worker" -lt 10 ] || [ $((ours * 10)) -gt "$worker" ]; then
+		fail "$name: trivm used a tenth of the worker's time, or more"
+	else
+		pass "$name"
+	fi
+}
+
+case ${1:-short} in
+full) lines=$full ;;
+*) lines=$short ;;
+esac
+while read -r transport queues options <&3; do
+	one "$transport" "$queues" "$options"
+done 3<<<"$lines"
+reboots
+refuses 120 "split rings only" tap:tap0,datapath=vhost-net,ring=packed
+refuses 2 "to a tap only" user,datapath=vhost-net
+refuses 2 "record them on the tap" tap:tap0,datapath=vhost-net,pcap=x.pcap
+costs
+# KVM says of every Linux guest that it writes a register of AMD's that KVM does not have.
+if dmesg -l emerg,alert,crit,err | grep -v 'Unhandled WRMSR(0xc0010007)' >host-complaints; then
+	fail "vhost-net: the host's kernel complains" host-complaints
+else
+	pass "vhost-net: no complaint of the host's kernel"
+fi
+finish
