@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "devices/vsock/vsock.h"
 #include "vmm/control_path.h"
 #include "vmm/util.h"
 
@@ -178,6 +179,24 @@ static int set_rng(struct config *c, const char *value, struct err *err)
 	return virtio_options_parse(&c->rng_options, "--rng", value, err);
 }
 
+/* CID[,KEY=VALUE...] */
+static int set_vsock(struct config *c, const char *value, struct err *err)
+{
+	unsigned long long cid;
+	char *end;
+
+	errno = 0;
+	cid = strtoull(value, &end, 10);
+	if (value[0] < '0' || value[0] > '9' || (*end && *end != ',') || errno ||
+	    cid < VSOCK_CID_MIN || cid > VSOCK_CID_MAX)
+		return err_set(err, -EINVAL,
+		               "--vsock %s: expected a context id from %u to %u (below are the "
+		               "host and reserved ones)",
+		               value, VSOCK_CID_MIN, VSOCK_CID_MAX);
+	c->vsock_cid = (uint32_t)cid;
+	return virtio_options_parse(&c->vsock_options, "--vsock", *end ? end + 1 : NULL, err);
+}
+
 static const struct option options[] = {
 	{'k', "kernel", "FILE", "kernel: bzImage, or ELF vmlinux (default: the default guest)",
          STRING(kernel)},
@@ -210,6 +229,8 @@ static const struct option options[] = {
          SET(set_disk)},
 	{0, "rng", "[KEY=VALUE,...]", "an entropy device (virtio); keys: transport, notify, inject",
          SET(set_rng)},
+	{0, "vsock", "CID[,KEY=VALUE...]",
+         "a socket device (virtio) with the guest's context id; keys as for --rng", SET(set_vsock)},
 	{0, "test-device", NULL, "add the PCI test device", COUNT(test_device)},
 	{0, "no-kvm-check", NULL, "do not refuse a kernel that this KVM may not be able to run",
          COUNT(no_kvm_check)},

@@ -47,6 +47,8 @@ struct config {
 	struct disk_options disks[CONFIG_DISKS_MAX];
 	bool rng; /* an entropy device, and where */
 	struct virtio_options rng_options;
+	uint32_t vsock_cid; /* 0: no socket device */
+	struct virtio_options vsock_options;
 	unsigned no_kvm_check; /* run a Linux kernel even where this KVM cannot */
 };
 

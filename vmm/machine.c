@@ -331,6 +331,29 @@ static void destroy_rng(struct machine *m)
 	virtio_transport_remove(&m->rng_transport);
 }
 
+static int build_vsock(struct machine *m, struct err *err)
+{
+	const struct config *c = m->in.config;
+	int rc;
+
+	if (!c->vsock_cid)
+		return 0;
+	rc = vsock_init(&m->vsock, "vsock", c->vsock_cid, &m->vm.mem, m->in.loop, err);
+	if (rc < 0)
+		return rc;
+	rc = virtio_transport_add(&m->vsock_transport, &m->vsock.dev, &c->vsock_options, &m->virtio,
+	                          err);
+	if (rc < 0)
+		vsock_destroy(&m->vsock);
+	return rc;
+}
+
+static void destroy_vsock(struct machine *m)
+{
+	vsock_destroy(&m->vsock);
+	virtio_transport_remove(&m->vsock_transport);
+}
+
 static int assign_pci(struct machine *m, struct err *err)
 {
 	return pci_host_assign(&m->pci, err);
@@ -426,6 +449,7 @@ static const struct part {
 	{"network cards", build_nics, destroy_nics},
 	{"disks", build_disks, destroy_disks},
 	{"virtio-rng", build_rng, destroy_rng},
+	{"virtio-vsock", build_vsock, destroy_vsock},
 	{"PCI addresses", assign_pci, NULL},
 	{"platform", build_platform, NULL},
 	{"kernel", load, NULL},

@@ -19,6 +19,7 @@
 #include "devices/pci/pci.h"
 #include "devices/pci/testdev.h"
 #include "devices/virtio/rng.h"
+#include "devices/vsock/vsock.h"
 #include "vmm/chardev.h"
 #include "vmm/config.h"
 #include "vmm/disk.h"
@@ -72,6 +73,8 @@ struct machine {
 	struct disk *disks; /* config->nr_disks of them */
 	struct rng rng;
 	struct virtio_transport rng_transport;
+	struct vsock vsock;
+	struct virtio_transport vsock_transport;
 
 	struct platform platform;
 	struct boot_entry entry;
