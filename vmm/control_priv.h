@@ -11,4 +11,7 @@ int control_net_list(void *opaque, struct jsonrpc_call *call);
 int control_net_link(void *opaque, struct jsonrpc_call *call);
 int control_net_stats(void *opaque, struct jsonrpc_call *call);
 
+/* control_rings.c */
+int control_device_rings(void *opaque, struct jsonrpc_call *call);
+
 #endif

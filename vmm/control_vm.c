@@ -141,9 +141,7 @@ static json_t *device(const struct virtio_transport *t)
 	else
 		snprintf(where, sizeof(where), "pci 00:%02x.0", t->pci.pci.slot);
 	snprintf(offered, sizeof(offered), "0x%llx", (unsigned long long)dev->offered);
-	snprintf(features, sizeof(features), "0x%llx",
-	         (unsigned long long)virtio_driver_features_window(dev, 0) |
-	                 (unsigned long long)virtio_driver_features_window(dev, 1) << 32);
+	snprintf(features, sizeof(features), "0x%llx", (unsigned long long)virtio_accepted(dev));
 	return json_pack("{s:s, s:s, s:s, s:o, s:i, s:s, s:s}", "id", dev->name, "type",
 	                 type ? type : "other", "where", where, "status",
 	                 status_words(virtio_status(dev)), "queues", (int)dev->nr_queues,
@@ -208,6 +206,7 @@ static const struct jsonrpc_method methods[] = {
 	{"reset", "", reset},
 	{"quit", "", quit},
 	{"device.list", "", device_list},
+	{"device.rings", "id:string [ring:integer] [descriptors:boolean]", control_device_rings},
 	{"net.list", "[id:string]", control_net_list},
 	{"net.link", "id:string up:boolean", control_net_link},
 	{"net.stats", "id:string", control_net_stats},

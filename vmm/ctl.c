@@ -43,6 +43,15 @@ static const struct pattern patterns[] = {
 	{"net ID link up", "net.link", "{\"up\": true}", "plug the cable in"},
 	{"net ID link down", "net.link", "{\"up\": false}", "pull it out"},
 	{"net ID stats", "net.stats", NULL, "counts of its rings"},
+	{"net ID rings", "device.rings", NULL, "its rings as they are in guest memory"},
+	{"net ID rings --descriptors", "device.rings", "{\"descriptors\": true}",
+         "and their descriptors"},
+	{"net ID rings RING", "device.rings", NULL, "one ring"},
+	{"net ID rings RING --descriptors", "device.rings", "{\"descriptors\": true}",
+         "and its descriptors"},
+	{"devices ID rings", "device.rings", NULL, "the same for any virtio device"},
+	{"devices ID rings --descriptors", "device.rings", "{\"descriptors\": true}",
+         "and their descriptors"},
 	{"log", "log.level", NULL, "what is logged"},
 	{"log LEVEL", "log.level", NULL, "log error, warning, info or debug from now on"},
 	{"events", "events.subscribe", NULL, "print what happens, until the VM ends"},
@@ -57,6 +66,15 @@ static bool is_variable(const char *word, size_t len)
 		if (!isupper((unsigned char)word[i]))
 			return false;
 	return true;
+}
+
+/* A ring has a number; everything else that is typed is text. */
+static json_t *variable(const char *name, const char *word)
+{
+	char *end;
+	long n = strtol(word, &end, 10);
+
+	return strcmp(name, "ring") == 0 && *word && !*end ? json_integer(n) : json_string(word);
 }
 
 /* Do @argc words fit @p? Variables go to @params (an object), unless it is NULL. */
@@ -77,7 +95,7 @@ static bool fits(const struct pattern *p, int argc, char **argv, json_t *params)
 		} else if (params) {
 			for (size_t k = 0; k <= len && k < sizeof(name); k++)
 				name[k] = k < len ? (char)tolower((unsigned char)at[k]) : '\0';
-			json_object_set_new(params, name, json_string(argv[i]));
+			json_object_set_new(params, name, variable(name, argv[i]));
 		}
 		i++;
 		at += len + (at[len] == ' ');

@@ -165,11 +165,32 @@ static void show_object(FILE *out, const json_t *v, const char *indent)
 	}
 }
 
+/* Has a row a table of its own? Then it is a list of objects to be shown one by one. */
+static bool is_nested(const json_t *rows)
+{
+	const char *key;
+	json_t *row, *item;
+	size_t i;
+
+	json_array_foreach(rows, i, row)
+		json_object_foreach(row, key, item) if (is_table(item)) return true;
+	return false;
+}
+
 void ctl_show(FILE *out, const json_t *v)
 {
 	char buf[TEXT_MAX];
+	json_t *row;
+	size_t i;
 
-	if (is_table(v)) {
+	if (is_table(v) && is_nested(v)) {
+		json_array_foreach(v, i, row)
+		{
+			if (i)
+				fputc('\n', out);
+			show_object(out, row, "");
+		}
+	} else if (is_table(v)) {
 		show_table(out, v, "");
 	} else if (json_is_object(v)) {
 		show_object(out, v, "");

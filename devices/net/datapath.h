@@ -100,6 +100,8 @@ struct datapath_ops {
 	/* Down: nothing is received, what is transmitted is dropped. */
 	void (*set_link)(struct datapath *dp, bool up);
 	void (*stats)(const struct datapath *dp, unsigned ring, struct datapath_stats *stats);
+	/* Where a ring that runs stands, without stopping it. -ENOTSUP: not known. NULL: never. */
+	int (*position)(const struct datapath *dp, unsigned ring, virtq_base_t *base);
 	void (*destroy)(struct datapath *dp); /* after teardown(); frees @dp */
 };
 

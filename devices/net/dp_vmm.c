@@ -464,6 +464,15 @@ static void vmm_stats(const struct datapath *dp, unsigned ring, struct datapath_
 	counters_read(&stats->queue, &r->q.stats, sizeof(stats->queue));
 }
 
+static int vmm_position(const struct datapath *dp, unsigned ring, virtq_base_t *base)
+{
+	const struct dp_vmm *d = container_of(dp, const struct dp_vmm, dp);
+	const struct pair *p = &d->pairs[ring / 2];
+
+	*base = virtq_peek(ring & 1 ? &p->tx.q : &p->rx.q);
+	return 0;
+}
+
 static void vmm_destroy(struct datapath *dp)
 {
 	struct dp_vmm *d = dp_of(dp);
@@ -488,6 +497,7 @@ static const struct datapath_ops vmm_ops = {
 	.set_pairs = vmm_set_pairs,
 	.set_link = vmm_set_link,
 	.stats = vmm_stats,
+	.position = vmm_position,
 	.destroy = vmm_destroy,
 };
 

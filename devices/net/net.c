@@ -311,6 +311,22 @@ static void net_config_read(struct virtio_device *dev, uint32_t offset, void *bu
 	memcpy(buf, (uint8_t *)&c + offset, len);
 }
 
+static int net_position(struct virtio_device *dev, unsigned index, virtq_base_t *base)
+{
+	struct net *net = net_of(dev);
+	int rc = -ENOTSUP;
+
+	pthread_mutex_lock(&net->lock);
+	if (net->ctrl_on && index == net->ctrl_index) {
+		*base = virtq_peek(&net->ctrl);
+		rc = 0;
+	} else if (net->dp_setup && index < 2 * net->config.pairs && net->dp->ops->position) {
+		rc = net->dp->ops->position(net->dp, index, base);
+	}
+	pthread_mutex_unlock(&net->lock);
+	return rc;
+}
+
 static const struct virtio_device_ops net_ops = {
 	.start = net_start,
 	.stop = net_stop,
@@ -318,6 +334,7 @@ static const struct virtio_device_ops net_ops = {
 	.queue_stop = net_queue_stop,
 	.config_read = net_config_read,
 	.kicked = net_kicked,
+	.position = net_position,
 };
 
 /* --- The datapath's words --- */

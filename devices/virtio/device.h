@@ -117,6 +117,11 @@ struct virtio_device_ops {
 	 * not read kick_fd, which others may be watching too.
 	 */
 	void (*kicked)(struct virtio_device *dev, unsigned index);
+	/*
+	 * Where queue @index, which runs, stands, without stopping it: for people (inspect.h).
+	 * -ENOTSUP: not known. NULL: never known.
+	 */
+	int (*position)(struct virtio_device *dev, unsigned index, virtq_base_t *base);
 };
 
 /* The transport's half. The interrupts: any thread, dev->lock not needed, never blocks. */
@@ -215,6 +220,12 @@ void virtio_config_changed(struct virtio_device *dev);
  * log a rate-limited line. The caller stops using the queue until it is started again. Any thread.
  */
 void virtio_device_broken(struct virtio_device *dev, const char *why);
+
+/* What the driver has accepted, or is about to; without dev->lock. */
+static inline uint64_t virtio_accepted(const struct virtio_device *dev)
+{
+	return __atomic_load_n(&dev->driver_features, __ATOMIC_RELAXED);
+}
 
 static inline bool virtio_is_broken(const struct virtio_device *dev)
 {

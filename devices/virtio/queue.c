@@ -80,6 +80,19 @@ virtq_base_t virtq_base(const struct virtq *q)
 	return q->f.packed ? packed_base(q) : q->split.last_avail;
 }
 
+virtq_base_t virtq_peek(const struct virtq *q)
+{
+	const struct virtq_packed *p = &q->packed;
+
+	if (!q->f.packed)
+		return __atomic_load_n(&q->split.last_avail, __ATOMIC_RELAXED);
+	/* Position and wrap counter may be of two moments. */
+	return __atomic_load_n(&p->avail, __ATOMIC_RELAXED) |
+	       (uint32_t)__atomic_load_n(&p->avail_wrap, __ATOMIC_RELAXED) << 15 |
+	       (uint32_t)__atomic_load_n(&p->used, __ATOMIC_RELAXED) << 16 |
+	       (uint32_t)__atomic_load_n(&p->used_wrap, __ATOMIC_RELAXED) << 31;
+}
+
 void chain_begin(struct virtq_chain *chain, struct iovec *iov)
 {
 	*chain = (struct virtq_chain){.iov = iov};

@@ -157,6 +157,9 @@ int virtq_start(struct virtq *q, const struct virtq_config *config, struct virtq
  */
 virtq_base_t virtq_base(const struct virtq *q);
 
+/* The same for others than its owner, at any moment while it runs: for people to look at. */
+virtq_base_t virtq_peek(const struct virtq *q);
+
 /* One chain of buffers. iov[0 .. nr_out-1] is the driver's to read, the nr_in behind them ours to
  * fill. */
 struct virtq_chain {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What the two ring formats share: only queue.c, split.c and packed.c include this. */
+/* What the two ring formats share: only queue.c, split.c, packed.c and inspect.c include
+ * this. */
 #ifndef TRIVM_DEVICES_VIRTIO_QUEUE_PRIV_H
 #define TRIVM_DEVICES_VIRTIO_QUEUE_PRIV_H
 
