@@ -36,6 +36,22 @@ static inline uint64_t max_u64(uint64_t a, uint64_t b)
 	return a > b ? a : b;
 }
 
+/* A cache line that is going to be read; one that is going to be written, by whomever. */
+static inline void prefetch_read(const void *p)
+{
+	__builtin_prefetch(p);
+}
+static inline void prefetch_write(const void *p)
+{
+#ifdef __x86_64__
+	/* The builtin does not take the line away from others unless built for newer processors;
+	 * older ones take this for a no-op. */
+	__asm__ volatile("prefetchw %0" : : "m"(*(const char *)p));
+#else
+	__builtin_prefetch(p, 1);
+#endif
+}
+
 /* A counter with one writer, which others may read at any moment. */
 static inline void counter_add(uint64_t *counter, uint64_t n)
 {

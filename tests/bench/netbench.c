@@ -2,7 +2,9 @@
 /*
  * netbench: what a NIC carries.
  *
- *	netbench [--rounds N] [--window MS] [--only WORD] [--json FILE] BUILD
+ *	netbench [--rounds N] [--window MS] [--only WORD] [--load WORD] [--json FILE] BUILD
+ *
+ * --only and --load choose candidates and loads whose name contains the word.
  *
  * The same guest (BUILD/baremetal/net.elf, a polled driver) on trivm and QEMU, on PCI and MMIO,
  *with split and packed rings; beside them a plain program that does nothing but read or write the
@@ -569,7 +571,7 @@ static int write_json(const char *path)
 	return fclose(f);
 }
 
-static void report(void)
+static void report(const char *load_word)
 {
 	double load = 0;
 
@@ -581,7 +583,8 @@ static void report(void)
 	       "on %ld CPUs.\n\n",
 	       rounds, window_ms, load, sysconf(_SC_NPROCESSORS_ONLN));
 	for (unsigned l = 0; l < LOADS; l++)
-		print_load(l);
+		if (strstr(loads[l].name, load_word))
+			print_load(l);
 	printf("\n");
 	for (unsigned l = 0; l < LOADS; l++) {
 		if (!loads[l].tap)
@@ -590,14 +593,12 @@ static void report(void)
 			print_goal(l, false, 0.85);
 		print_goal(l, true, 1.3);
 	}
-	printf("\nAn idle guest with its NIC up:\n");
-	idle(&candidates[C_TRIVM]);
-	idle(&candidates[C_TRIVM + 2]);
 }
 
 /* ---- */
 
-static void run_all(const char *only)
+/* Candidates and loads whose name contains these words. */
+static void run_all(const char *only, const char *load)
 {
 	bool failed[CANDIDATES] = {false};
 
@@ -608,9 +609,8 @@ static void run_all(const char *only)
 				const struct candidate *c = &candidates[i];
 
 				if (c->skipped || failed[i] ||
-				    (!loads[l].tap && c->kind != TRIVM) ||
-				    (only && !strstr(c->name, only) &&
-				     !strstr(loads[l].name, only)))
+				    (!loads[l].tap && c->kind != TRIVM) || !strstr(c->name, only) ||
+				    !strstr(loads[l].name, load))
 					continue;
 				failed[i] = !run_one(c, &loads[l], &samples[l][i][r]);
 			}
@@ -640,22 +640,20 @@ static void go_first(void)
 
 static void usage(void)
 {
-	fprintf(stderr, "usage: netbench [--rounds N] [--window MS] [--only WORD] [--json FILE] "
-	                "BUILD\n");
+	fprintf(stderr, "usage: netbench [--rounds N] [--window MS] [--only WORD] [--load WORD] "
+	                "[--json FILE] BUILD\n");
 	exit(2);
 }
 
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{"rounds", required_argument, NULL, 'r'},
-		{"window", required_argument, NULL, 'w'},
-		{"only", required_argument, NULL, 'o'},
-		{"json", required_argument, NULL, 'j'},
-		{0},
+		{"rounds", required_argument, NULL, 'r'}, {"window", required_argument, NULL, 'w'},
+		{"only", required_argument, NULL, 'o'},   {"load", required_argument, NULL, 'l'},
+		{"json", required_argument, NULL, 'j'},   {0},
 	};
 	struct sigaction sa = {.sa_handler = on_alarm, .sa_flags = SA_RESTART};
-	const char *json = NULL, *only = NULL, *why;
+	const char *json = NULL, *only = "", *load = "", *why;
 	int opt;
 
 	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -665,6 +663,8 @@ int main(int argc, char **argv)
 			window_ms = (unsigned)strtoul(optarg, NULL, 10);
 		else if (opt == 'o')
 			only = optarg;
+		else if (opt == 'l')
+			load = optarg;
 		else if (opt == 'j')
 			json = optarg;
 		else
@@ -686,7 +686,12 @@ int main(int argc, char **argv)
 	for (unsigned i = 0; access(QEMU, X_OK) && i < CANDIDATES; i++)
 		if (candidates[i].kind == QEMU_VM)
 			candidates[i].skipped = "not installed";
-	run_all(only);
-	report();
+	run_all(only, load);
+	report(load);
+	if (!*load) {
+		printf("\nAn idle guest with its NIC up:\n");
+		idle(&candidates[C_TRIVM]);
+		idle(&candidates[C_TRIVM + 2]);
+	}
 	return json && write_json(json) ? 1 : 0;
 }
