@@ -156,16 +156,17 @@ static int take_path(struct disk_options *o, const char *text, const char **word
 
 int disk_options_parse(struct disk_options *o, const char *text, struct err *err)
 {
+	const char *behind;
 	char *words, *rest;
 	int rc;
 
 	memset(o, 0, sizeof(*o));
 	o->queue_size = 256;
 	o->discard = true;
-	rc = take_path(o, text, &text, err);
-	if (rc < 0 || !text)
+	rc = take_path(o, text, &behind, err);
+	if (rc < 0 || !behind)
 		return rc;
-	words = rest = strdup(text);
+	words = rest = strdup(behind);
 	if (!words)
 		return err_errno(err, -ENOMEM, "--disk");
 	for (char *word; rc == 0 && (word = strsep(&rest, ","));)

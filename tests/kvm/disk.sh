@@ -33,6 +33,18 @@ for transport in pci mmio; do
 		done
 	done
 done
+# The guest flushes once, after its last write was completed.
+run_limited strace -f -o "$tmp/trace" -e trace=pwritev,fdatasync "$trivm" run -k "$guests/blk.elf" \
+	--disk "$tmp/disk.img" -p "sectors=2048 serial=disk0"
+name="disk: a flush is an fdatasync()"
+if ! grep -q 'pwritev(' "$tmp/trace"; then
+	fail "$name" "strace saw no write: $(head -n 3 "$tmp/trace")"
+elif [ "$(grep -c 'fdatasync(.*= 0$' "$tmp/trace")" != 1 ] ||
+	[ "$(grep -n 'fdatasync(' "$tmp/trace" | cut -d: -f1)" -lt "$(grep -n 'pwritev' "$tmp/trace" | tail -n 1 | cut -d: -f1)" ]; then
+	fail "$name" "not one, after the last write: $(grep -n 'fdatasync' "$tmp/trace"; wc -l <"$tmp/trace")"
+else
+	judge "$name" 0 ' 0 failed'
+fi
 guest "disk: direct, four queues" 0 blk.elf ' 0 failed' --disk "$tmp/disk.img,direct,queues=4" -p "sectors=2048 serial=disk0"
 guest "disk: read-only" 0 blk.elf ' 0 failed' --disk "$tmp/shared.img,ro,id=shared" -p "sectors=64 serial=shared ro=1"
 if [ "$(md5sum <"$tmp/shared.img")" = "$shared" ]; then

@@ -111,7 +111,7 @@ in_use() {
 	truncate -s 1M busy.img
 	trivm run -m 128M --disk busy.img --exec 'sleep 1000' >busy.out 2>&1 &
 	pid=$!
-	until [ -e "/proc/$pid/fd" ] && find "/proc/$pid/fd" -lname '*/busy.img' | grep -q .; do
+	until [ -e "/proc/$pid/fd" ] && find "/proc/$pid/fd" -lname '*/busy.img' 2>/dev/null | grep -q .; do
 		sleep 0.2
 		n=$((n + 1))
 		[ $n -lt 100 ] || break
