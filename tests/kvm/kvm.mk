@@ -1,9 +1,14 @@
 # SPDX-License-Identifier: BSD-2-Clause
-# What tests/kvm/run needs besides trivm: the bare-metal guests and a program that plays the terminal.
+# What tests/kvm/run needs besides trivm: the bare-metal guests, a program that plays the terminal, and one
+# that is the other end of a NIC.
 
 $(BUILD)/tests/pty: tests/kvm/pty.c
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 -O2 -g $(WARN) -o $@ $<
 
+$(BUILD)/tests/netpeer: tests/kvm/netpeer.c tests/bench/nettap.c tests/bench/nettap.h
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 -O2 -g -I. -pthread $(WARN) -o $@ tests/kvm/netpeer.c tests/bench/nettap.c
+
 .PHONY: kvm-bins
-kvm-bins: baremetal $(BUILD)/tests/pty
+kvm-bins: baremetal $(BUILD)/tests/pty $(BUILD)/tests/netpeer
