@@ -29,7 +29,7 @@ static json_t *describe(struct nic *nic)
 	snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", s.mac[0], s.mac[1], s.mac[2],
 	         s.mac[3], s.mac[4], s.mac[5]);
 	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:b, s:i, s:i}", "id", nic->name, "mac", mac,
-	                 "link", s.link ? "up" : "down", "datapath", s.datapath, "port", nic->port,
+	                 "link", s.link ? "up" : "down", "datapath", s.datapath, "port", nic->wire,
 	                 "driver", s.driver, "pairs", (int)s.pairs, "pairs_used",
 	                 (int)s.pairs_used);
 }
@@ -66,6 +66,28 @@ int control_net_link(void *opaque, struct jsonrpc_call *call)
 			json_pack("{s:s, s:s}", "device", nic->name, "link", up ? "up" : "down"));
 	}
 	call->result = describe(nic);
+	return 0;
+}
+
+int control_net_datapath(void *opaque, struct jsonrpc_call *call)
+{
+	struct control_vm *vm = opaque;
+	const char *spec = json_string_value(json_object_get(call->params, "spec"));
+	struct nic *nic = find(vm, call);
+	struct net_switch_report report;
+	struct net_status s;
+	int rc;
+
+	if (!nic)
+		return -ENOENT;
+	rc = nic_switch(nic, spec, &report, &call->err);
+	if (rc < 0)
+		return rc;
+	net_status(&nic->net, &s);
+	call->result = json_pack("{s:s, s:s, s:s, s:b, s:i, s:I}", "id", nic->name, "datapath",
+	                         s.datapath, "port", nic->wire, "driver", report.running, "rings",
+	                         (int)report.rings, "gap_us", (json_int_t)report.gap_us);
+	control_notify(vm->control, "datapath", json_copy(call->result));
 	return 0;
 }
 

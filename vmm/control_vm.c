@@ -209,6 +209,7 @@ static const struct jsonrpc_method methods[] = {
 	{"device.rings", "id:string [ring:integer] [descriptors:boolean]", control_device_rings},
 	{"net.list", "[id:string]", control_net_list},
 	{"net.link", "id:string up:boolean", control_net_link},
+	{"net.datapath", "id:string spec:string", control_net_datapath},
 	{"net.stats", "id:string", control_net_stats},
 	{"log.level", "[level:string]", log_level_method},
 	{"events.subscribe", "", subscribe},

@@ -42,6 +42,8 @@ static const struct pattern patterns[] = {
 	{"net ID", "net.list", NULL, "one of them"},
 	{"net ID link up", "net.link", "{\"up\": true}", "plug the cable in"},
 	{"net ID link down", "net.link", "{\"up\": false}", "pull it out"},
+	{"net ID datapath SPEC", "net.datapath", NULL,
+         "move it to vmm, vhost-net or vhost-user,socket=PATH"},
 	{"net ID stats", "net.stats", NULL, "counts of its rings"},
 	{"net ID rings", "device.rings", NULL, "its rings as they are in guest memory"},
 	{"net ID rings --descriptors", "device.rings", "{\"descriptors\": true}",

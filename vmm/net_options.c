@@ -229,14 +229,28 @@ static int set_local(struct net_options *o, const char *value, struct err *err)
 static const struct {
 	const char *name;
 	int (*set)(struct net_options *o, const char *value, struct err *err);
+	bool may_switch; /* while the guest runs */
 } keys[] = {
-	{"port", set_port},       {"datapath", set_datapath}, {"transport", set_transport},
-	{"ring", set_ring},       {"queues", set_queues},     {"queue-size", set_queue_size},
-	{"mac", set_mac},         {"mtu", set_mtu},           {"offloads", set_offloads},
-	{"notify", set_notify},   {"inject", set_inject},     {"poll-us", set_poll},
-	{"hostfwd", set_hostfwd}, {"pcap", set_pcap},         {"id", set_id},
-	{"bridge", set_bridge},   {"server", set_server},     {"local", set_local},
-	{"socket", set_socket},   {"wait", set_wait},
+	{"port", set_port, true},
+	{"datapath", set_datapath, true},
+	{"transport", set_transport, false},
+	{"ring", set_ring, false},
+	{"queues", set_queues, false},
+	{"queue-size", set_queue_size, false},
+	{"mac", set_mac, false},
+	{"mtu", set_mtu, false},
+	{"offloads", set_offloads, false},
+	{"notify", set_notify, false},
+	{"inject", set_inject, false},
+	{"poll-us", set_poll, true},
+	{"hostfwd", set_hostfwd, true},
+	{"pcap", set_pcap, false},
+	{"id", set_id, false},
+	{"bridge", set_bridge, true},
+	{"server", set_server, true},
+	{"local", set_local, true},
+	{"socket", set_socket, true},
+	{"wait", set_wait, true},
 };
 
 static int set_word(struct net_options *o, char *word, bool first, struct err *err)
@@ -333,4 +347,64 @@ int net_options_parse(struct net_options *o, const char *text, struct err *err)
 		rc = set_word(o, word, first, err);
 	free(words);
 	return rc == 0 ? check(o, err) : rc;
+}
+
+/* What a port's words have set. */
+static void forget_port(struct net_options *o)
+{
+	o->where[0] = o->bridge[0] = o->local[0] = '\0';
+	o->fd = -1;
+	o->server = o->datagram = false;
+	o->user = (struct port_user_config){.nr_forwards = 0};
+}
+
+static int switch_word(struct net_options *o, char *word, struct err *err)
+{
+	const char *equals = strchr(word, '=');
+	size_t len = equals ? (size_t)(equals - word) : strlen(word);
+
+	for (size_t i = 0; equals && i < ARRAY_SIZE(keys); i++) {
+		if (strlen(keys[i].name) != len || strncmp(keys[i].name, word, len) != 0)
+			continue;
+		if (!keys[i].may_switch)
+			return err_set(err, -EINVAL, "%s: this cannot change while the guest runs",
+			               word);
+		if (keys[i].set == set_port)
+			forget_port(o);
+	}
+	return set_word(o, word, false, err);
+}
+
+int net_options_switch(struct net_options *o, const char *spec, struct err *err)
+{
+	struct net_options next = *o;
+	char *words = strdup(spec), *rest = words, *word;
+	int rc = 0;
+
+	if (!words)
+		return err_errno(err, -ENOMEM, "%s", spec);
+	/* A back-end's words are for one back-end, and its socket is there or it is not. */
+	next.has_port = next.has_wait = false;
+	next.vhost_socket[0] = '\0';
+	next.wait_s = 1;
+	if (o->datapath == NET_DATAPATH_VHOST_USER)
+		next.server = false;
+	word = strsep(&rest, ",");
+	rc = strchr(word, '=') ? switch_word(&next, word, err) : set_datapath(&next, word, err);
+	while (rc == 0 && (word = strsep(&rest, ",")))
+		rc = switch_word(&next, word, err);
+	free(words);
+	if (rc == 0)
+		rc = check(&next, err);
+	if (rc == 0)
+		*o = next;
+	return rc;
+}
+
+bool net_options_same_port(const struct net_options *a, const struct net_options *b)
+{
+	return a->port == b->port && strcmp(a->where, b->where) == 0 && a->fd == b->fd &&
+	       strcmp(a->bridge, b->bridge) == 0 && strcmp(a->local, b->local) == 0 &&
+	       a->server == b->server && a->datagram == b->datagram &&
+	       memcmp(&a->user, &b->user, sizeof(a->user)) == 0;
 }

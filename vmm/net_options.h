@@ -57,4 +57,14 @@ struct net_options {
  */
 int net_options_parse(struct net_options *o, const char *text, struct err *err);
 
+/*
+ * What @o becomes by a switch: "vmm", "vhost-net", "vhost-user,socket=PATH", and optionally words
+ * for the new datapath and its port (port, bridge, hostfwd, socket, server, wait, local, poll-us).
+ * The port stays what it was unless it is said. -EINVAL as above, and then *@o is as before.
+ */
+int net_options_switch(struct net_options *o, const char *spec, struct err *err);
+
+/* Do both name the same wire? */
+bool net_options_same_port(const struct net_options *a, const struct net_options *b);
+
 #endif

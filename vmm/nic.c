@@ -49,32 +49,27 @@ static int open_port(const struct net_options *o, struct port **port, struct err
 	return err_set(err, -EINVAL, "--net: no such port");
 }
 
-/* @port is the datapath's, also on an error. */
-static int open_vmm(const struct net_options *o, struct port *port, struct datapath **dp,
-                    struct err *err)
+static int open_vmm(const struct nic *nic, const struct net_options *o, struct port *port,
+                    struct datapath **dp, struct err *err)
 {
-	struct datapath_vmm_config c = {
+	const struct datapath_vmm_config c = {
 		.port = port,
+		.pcap = nic->pcap,
 		.pairs = o->queues,
 		.poll_us = o->poll_us,
 		.packed = o->packed,
 	};
-	int rc = o->pcap[0] ? pcap_open(&c.pcap, o->pcap, err) : 0;
 
-	if (rc < 0) {
-		port_close(port);
-		return rc;
-	}
 	return datapath_vmm_create(dp, &c, err);
 }
 
 static int open_vhost_net(const struct nic *nic, const struct net_options *o, struct port *port,
-                          struct loop *loop, struct datapath **dp, struct err *err)
+                          struct datapath **dp, struct err *err)
 {
 	const struct datapath_vhost_net_config c = {
 		.name = nic->name,
 		.port = port,
-		.loop = loop,
+		.loop = nic->loop,
 		.pairs = o->queues,
 		.poll_us = o->poll_us,
 		.packed = o->packed,
@@ -100,35 +95,36 @@ static int open_vhost_user(const struct nic *nic, const struct net_options *o, s
 	return datapath_vhost_user_create(dp, &c, err);
 }
 
-static int open_datapath(struct nic *nic, const struct net_options *o, struct loop *loop,
+static int open_datapath(const struct nic *nic, const struct net_options *o, struct port *port,
                          struct datapath **dp, struct err *err)
 {
-	struct port *port;
-	int rc;
-
-	if (o->datapath == NET_DATAPATH_VHOST_USER) {
-		snprintf(nic->port, sizeof(nic->port), "%s", o->vhost_socket);
-		return open_vhost_user(nic, o, dp, err);
-	}
-	rc = open_port(o, &port, err);
-	if (rc < 0)
-		return rc;
-	port->ops->describe(port, nic->port, sizeof(nic->port));
 	switch (o->datapath) {
 	case NET_DATAPATH_VMM:
-		return open_vmm(o, port, dp, err);
+		return open_vmm(nic, o, port, dp, err);
 	case NET_DATAPATH_VHOST_NET:
-		return open_vhost_net(nic, o, port, loop, dp, err);
+		return open_vhost_net(nic, o, port, dp, err);
 	case NET_DATAPATH_VHOST_USER:
-		break;
+		return open_vhost_user(nic, o, dp, err);
 	}
-	port_close(port);
 	return err_set(err, -EINVAL, "--net: no such datapath");
 }
 
-static int build_net(struct nic *nic, const struct net_options *o, const struct memory *mem,
-                     struct loop *loop, struct err *err)
+static bool needs_port(const struct net_options *o)
 {
+	return o->datapath != NET_DATAPATH_VHOST_USER;
+}
+
+static void describe_wire(struct nic *nic)
+{
+	if (needs_port(&nic->options))
+		nic->port->ops->describe(nic->port, nic->wire, sizeof(nic->wire));
+	else
+		snprintf(nic->wire, sizeof(nic->wire), "%s", nic->options.vhost_socket);
+}
+
+static int build_net(struct nic *nic, const struct memory *mem, struct err *err)
+{
+	const struct net_options *o = &nic->options;
 	struct net_config c = {
 		.name = nic->name,
 		.mtu = (uint16_t)o->mtu,
@@ -147,9 +143,14 @@ static int build_net(struct nic *nic, const struct net_options *o, const struct 
 			return err_errno(err, -errno, "--net mac: getrandom");
 		c.mac[0] = (uint8_t)((c.mac[0] & ~1u) | 2);
 	}
-	rc = open_datapath(nic, o, loop, &dp, err);
+	rc = needs_port(o) ? open_port(o, &nic->port, err) : 0;
+	if (rc == 0 && o->pcap[0])
+		rc = pcap_open(&nic->pcap, o->pcap, err);
+	if (rc == 0)
+		rc = open_datapath(nic, o, nic->port, &dp, err);
 	if (rc < 0)
 		return rc;
+	describe_wire(nic);
 	net_init(&nic->net, &c, dp, mem);
 	nic->has_net = true;
 	return 0;
@@ -166,16 +167,65 @@ int nic_build(struct nic *nic, const struct net_options *options, unsigned index
 	int rc;
 
 	memset(nic, 0, sizeof(*nic));
+	nic->options = *options;
+	nic->loop = slots->loop;
 	if (options->id[0])
 		snprintf(nic->name, sizeof(nic->name), "%s", options->id);
 	else
 		snprintf(nic->name, sizeof(nic->name), "net%u", index);
-	rc = build_net(nic, options, mem, slots->loop, err);
+	rc = build_net(nic, mem, err);
 	if (rc == 0)
 		rc = virtio_transport_add(&nic->transport, &nic->net.dev, &where, slots, err);
 	if (rc < 0)
 		nic_destroy(nic);
 	return rc;
+}
+
+/* A wire that was given up for now, and can be found again by its name. What cannot - an interface
+ * of our own, an fd that was handed over, the user network with its connections - is kept. */
+static bool can_reopen(const struct net_options *o)
+{
+	return (o->port == NET_PORT_TAP && o->where[0]) || o->port == NET_PORT_SOCKET;
+}
+
+static void close_port(struct nic *nic)
+{
+	port_close(nic->port);
+	nic->port = NULL;
+}
+
+int nic_switch(struct nic *nic, const char *spec, struct net_switch_report *report, struct err *err)
+{
+	struct net_options next = nic->options;
+	struct port *port = nic->port;
+	struct datapath *dp = NULL;
+	bool own_port;
+	int rc = net_options_switch(&next, spec, err);
+
+	if (rc < 0)
+		return rc;
+	own_port = needs_port(&next) && !(port && net_options_same_port(&next, &nic->options));
+	if (own_port)
+		rc = open_port(&next, &port, err);
+	if (rc < 0)
+		return rc;
+	rc = open_datapath(nic, &next, port, &dp, err);
+	if (rc == 0)
+		rc = net_switch(&nic->net, &dp, report, err);
+	if (dp)
+		dp->ops->destroy(dp);
+	if (rc < 0) {
+		if (own_port)
+			port_close(port);
+		return rc;
+	}
+	if (own_port || (!needs_port(&next) && can_reopen(&nic->options)))
+		close_port(nic);
+	nic->options = next;
+	if (own_port)
+		nic->port = port;
+	describe_wire(nic);
+	return 0;
 }
 
 /* The device first: it lets go of the transport's eventfds. */
@@ -184,5 +234,8 @@ void nic_destroy(struct nic *nic)
 	if (nic->has_net)
 		net_destroy(&nic->net);
 	nic->has_net = false;
+	close_port(nic);
+	pcap_close(nic->pcap);
+	nic->pcap = NULL;
 	virtio_transport_remove(&nic->transport);
 }

@@ -9,14 +9,20 @@
 #include <stdbool.h>
 
 #include "devices/net/net.h"
+#include "devices/net/net_switch.h"
+#include "devices/net/port.h"
 #include "vmm/err.h"
 #include "vmm/memory.h"
 #include "vmm/net_options.h"
 #include "vmm/virtio_slots.h"
 
 struct nic {
-	char name[32]; /* net0, net1 ..., or what the user called it */
-	char port[128]; /* the wire, for people */
+	char name[32];              /* net0, net1 ..., or what the user called it */
+	struct net_options options; /* as they are now: a switch changes them */
+	struct loop *loop;          /* the main loop */
+	struct port *port;          /* NULL: none, or given up to a vhost-user back-end */
+	struct pcap_writer *pcap;
+	char wire[128]; /* where it leads, for people */
 	bool has_net;
 	struct net net;
 	struct virtio_transport transport;
@@ -26,5 +32,13 @@ struct nic {
 int nic_build(struct nic *nic, const struct net_options *options, unsigned index,
               struct virtio_slots *slots, const struct memory *mem, struct err *err);
 void nic_destroy(struct nic *nic);
+
+/*
+ * Switch the datapath, the port or both while the guest runs: net_options_switch()'s @spec, and
+ * what net_switch() says. On an error all is as before. Main thread; a vhost-user back-end is
+ * waited for a second (or as wait= says).
+ */
+int nic_switch(struct nic *nic, const char *spec, struct net_switch_report *report,
+               struct err *err);
 
 #endif

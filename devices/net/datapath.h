@@ -97,6 +97,8 @@ struct datapath_ops {
 	 * NIC's lock is not held. NULL: it is always there.
 	 */
 	void (*watch)(struct datapath *dp, const struct datapath_host *host);
+	/* Is there a far side now? As watch() would say. NULL: always. */
+	bool (*ready)(struct datapath *dp);
 	/* Down: nothing is received, what is transmitted is dropped. */
 	void (*set_link)(struct datapath *dp, bool up);
 	void (*stats)(const struct datapath *dp, unsigned ring, struct datapath_stats *stats);
@@ -116,8 +118,9 @@ struct port;
 struct pcap_writer;
 
 struct datapath_vmm_config {
-	struct port *port; /* becomes the datapath's: closed by destroy(), also if create fails */
-	struct pcap_writer *pcap; /* likewise; NULL: no capture */
+	/* Borrowed: both outlive the datapath, and can serve the next one after teardown(). */
+	struct port *port;
+	struct pcap_writer *pcap; /* NULL: no capture */
 	unsigned pairs;
 	unsigned poll_us; /* look for work this long before sleeping; 0: sleep at once */
 	bool packed;      /* offer VIRTIO_F_RING_PACKED */

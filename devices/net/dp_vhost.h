@@ -82,9 +82,8 @@ struct vhost *dp_vhost_ring_of(struct dp_vhost *d, unsigned ring, unsigned *inde
 /* --- "vhost-net": the host's kernel, to a tap. --- */
 
 struct datapath_vhost_net_config {
-	const char *name; /* the NIC's; borrowed */
-	struct port
-		*port; /* a tap; becomes the datapath's: closed by destroy(), also on an error */
+	const char *name;  /* the NIC's; borrowed */
+	struct port *port; /* a tap; borrowed */
 	struct loop *loop; /* the main loop */
 	unsigned pairs;
 	unsigned poll_us; /* how long the kernel looks for work before it sleeps */

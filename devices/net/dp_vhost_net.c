@@ -79,7 +79,6 @@ static void net_destroy_kind(struct dp_vhost *d)
 	/* The kernel first: it reads the tap. */
 	for (unsigned i = 0; i < d->nr_devices; i++)
 		vhost_kernel_close(&n->kernels[i]);
-	port_close(n->port);
 	free(n);
 }
 
@@ -136,10 +135,8 @@ int datapath_vhost_net_create(struct datapath **dp, const struct datapath_vhost_
 	struct dp_vhost_net *n = calloc(1, sizeof(*n));
 	int rc;
 
-	if (!n) {
-		port_close(config->port);
+	if (!n)
 		return err_errno(err, -ENOMEM, "datapath=vhost-net");
-	}
 	n->port = config->port;
 	n->common.kind = &net_kind;
 	n->common.name = config->name;

@@ -30,6 +30,7 @@
 #include <string.h>
 
 #include "devices/net/dp_vhost_user_priv.h"
+#include "devices/net/feature_names.h"
 #include "vmm/fd.h"
 #include "vmm/util.h"
 
@@ -59,39 +60,6 @@ uint64_t vhost_user_usual_features(bool packed)
 	return BIT64(VIRTIO_F_VERSION_1) | BIT64(VIRTIO_RING_F_INDIRECT_DESC) |
 	       BIT64(VIRTIO_RING_F_EVENT_IDX) | BIT64(VIRTIO_NET_F_MRG_RXBUF) |
 	       (packed ? BIT64(VIRTIO_F_RING_PACKED) : 0);
-}
-
-/* "MRG_RXBUF, RING_PACKED". Returns @buf. */
-static const char *feature_names(uint64_t mask, char *buf, size_t size)
-{
-	static const char *const names[64] = {
-		[VIRTIO_NET_F_CSUM] = "CSUM",
-		[VIRTIO_NET_F_GUEST_CSUM] = "GUEST_CSUM",
-		[VIRTIO_NET_F_GUEST_TSO4] = "GUEST_TSO4",
-		[VIRTIO_NET_F_GUEST_TSO6] = "GUEST_TSO6",
-		[VIRTIO_NET_F_GUEST_ECN] = "GUEST_ECN",
-		[VIRTIO_NET_F_GUEST_UFO] = "GUEST_UFO",
-		[VIRTIO_NET_F_HOST_TSO4] = "HOST_TSO4",
-		[VIRTIO_NET_F_HOST_TSO6] = "HOST_TSO6",
-		[VIRTIO_NET_F_HOST_ECN] = "HOST_ECN",
-		[VIRTIO_NET_F_HOST_UFO] = "HOST_UFO",
-		[VIRTIO_NET_F_MRG_RXBUF] = "MRG_RXBUF",
-		[VIRTIO_RING_F_INDIRECT_DESC] = "INDIRECT_DESC",
-		[VIRTIO_RING_F_EVENT_IDX] = "EVENT_IDX",
-		[VIRTIO_F_VERSION_1] = "VERSION_1",
-		[VIRTIO_F_RING_PACKED] = "RING_PACKED",
-		[54] = "GUEST_USO4",
-		[55] = "GUEST_USO6",
-		[56] = "HOST_USO",
-	};
-	size_t at = 0;
-
-	buf[0] = '\0';
-	for (unsigned i = 0; i < 64; i++)
-		if ((mask >> i & 1) && names[i] && at < size)
-			at += (size_t)snprintf(buf + at, size - at, "%s%s", at ? ", " : "",
-			                       names[i]);
-	return buf;
 }
 
 /* --- Towards the back-end. d->lock is held. --- */
@@ -190,7 +158,7 @@ static int judge(const struct dp_user *d, struct err *err)
 		return 0;
 	return err_set(err, -EOPNOTSUPP,
 	               "%s: the vhost-user back-end lacks what the guest's driver uses: %s",
-	               d->config.name, feature_names(missing, names, sizeof(names)));
+	               d->config.name, net_feature_names(missing, names, sizeof(names)));
 }
 
 int dp_user_resume(struct dp_user *d, struct err *err)
@@ -362,6 +330,17 @@ static void user_set_link(struct datapath *dp, bool up)
 	pthread_mutex_unlock(&d->lock);
 }
 
+static bool user_ready(struct datapath *dp)
+{
+	struct dp_user *d = dp_of(dp);
+	bool on;
+
+	pthread_mutex_lock(&d->lock);
+	on = vhost_user_on(&d->user);
+	pthread_mutex_unlock(&d->lock);
+	return on;
+}
+
 static void user_watch(struct datapath *dp, const struct datapath_host *host)
 {
 	struct dp_user *d = dp_of(dp);
@@ -410,6 +389,7 @@ static const struct datapath_ops user_ops = {
 	.set_offloads = user_set_offloads,
 	.set_pairs = user_set_pairs,
 	.watch = user_watch,
+	.ready = user_ready,
 	.set_link = user_set_link,
 	.stats = user_stats,
 	.destroy = user_destroy,

@@ -481,8 +481,6 @@ static void vmm_destroy(struct datapath *dp)
 	for (unsigned i = 0; d->pairs && i < d->config.pairs; i++)
 		free(d->pairs[i].spill);
 	free(d->pairs);
-	port_close(d->port);
-	pcap_close(d->config.pcap);
 	free(d);
 }
 
@@ -507,11 +505,8 @@ int datapath_vmm_create(struct datapath **dp, const struct datapath_vmm_config *
 	struct dp_vmm *d = calloc(1, sizeof(*d));
 	bool whole = d != NULL;
 
-	if (!d) {
-		port_close(config->port);
-		pcap_close(config->pcap);
+	if (!d)
 		return err_errno(err, -ENOMEM, "datapath");
-	}
 	d->dp.ops = &vmm_ops;
 	d->config = *config;
 	d->port = config->port;

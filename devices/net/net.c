@@ -24,6 +24,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "devices/net/net_priv.h"
 #include "vmm/endian.h"
 #include "vmm/fd.h"
 #include "vmm/util.h"
@@ -85,13 +86,17 @@ static int ctrl_mq(struct net *net, uint8_t cmd, const uint8_t *data, size_t len
 static int ctrl_offloads(struct net *net, uint8_t cmd, const uint8_t *data, size_t len)
 {
 	uint64_t offloads;
+	int rc;
 
 	if (cmd != VIRTIO_NET_CTRL_GUEST_OFFLOADS_SET || len < 8)
 		return -EINVAL;
 	offloads = load_le64(data);
 	if (offloads & ~(net->dev.driver_features & NET_GUEST_OFFLOADS))
 		return -EINVAL;
-	return net->dp->ops->set_offloads(net->dp, offloads);
+	rc = net->dp->ops->set_offloads(net->dp, offloads);
+	if (rc == 0)
+		net->offloads = offloads;
+	return rc;
 }
 
 /* Each class of commands needs its feature (5.1.6.5). */
@@ -193,8 +198,7 @@ static bool has_ctrl(const struct net *net)
 	return virtio_has(&net->dev, VIRTIO_NET_F_CTRL_VQ);
 }
 
-/* Start queue @index. net->lock is held. */
-static int start_queue(struct net *net, unsigned index, struct err *err)
+int net_ring_start(struct net *net, struct datapath *dp, unsigned index, struct err *err)
 {
 	const struct virtio_queue *vq = &net->dev.queues[index];
 	struct datapath_ring ring = {
@@ -205,13 +209,19 @@ static int start_queue(struct net *net, unsigned index, struct err *err)
 		.peer_call_fd = vq->events.peer_call_fd,
 	};
 
-	if (has_ctrl(net) && index == net->ctrl_index) {
-		int rc = virtio_queue_take(&net->dev, index, &net->ctrl, err);
+	return dp->ops->ring_start(dp, index, &ring, err);
+}
 
-		net->ctrl_on = rc == 0;
-		return rc;
-	}
-	return net->dp->ops->ring_start(net->dp, index, &ring, err);
+/* Start queue @index. net->lock is held. */
+static int start_queue(struct net *net, unsigned index, struct err *err)
+{
+	int rc;
+
+	if (!has_ctrl(net) || index != net->ctrl_index)
+		return net_ring_start(net, net->dp, index, err);
+	rc = virtio_queue_take(&net->dev, index, &net->ctrl, err);
+	net->ctrl_on = rc == 0;
+	return rc;
 }
 
 static void stop_queue(struct net *net, unsigned index)
@@ -244,7 +254,8 @@ static int start_all(struct net *net, struct err *err)
 	net->ctrl_index = ctrl_queue_index(net);
 	net->pairs_used = 1;
 	reset_filter(net);
-	rc = ops->set_offloads(net->dp, negotiated & NET_GUEST_OFFLOADS);
+	net->offloads = negotiated & NET_GUEST_OFFLOADS;
+	rc = ops->set_offloads(net->dp, net->offloads);
 	if (rc == 0)
 		rc = ops->set_pairs(net->dp, 1);
 	if (rc < 0)
@@ -385,12 +396,14 @@ static void on_carrier(void *opaque, bool up)
 
 /* --- Life --- */
 
-static uint64_t own_features(const struct net_config *config)
+uint64_t net_own_features(const struct net *net)
 {
+	const struct net_config *config = &net->config;
 	uint64_t f = BIT64(VIRTIO_NET_F_MAC) | BIT64(VIRTIO_NET_F_STATUS) |
 	             BIT64(VIRTIO_NET_F_CTRL_VQ) | BIT64(VIRTIO_NET_F_CTRL_RX) |
 	             BIT64(VIRTIO_NET_F_CTRL_RX_EXTRA) | BIT64(VIRTIO_NET_F_CTRL_VLAN) |
-	             BIT64(VIRTIO_NET_F_CTRL_MAC_ADDR) | BIT64(VIRTIO_NET_F_GUEST_ANNOUNCE);
+	             BIT64(VIRTIO_NET_F_CTRL_MAC_ADDR) | BIT64(VIRTIO_NET_F_GUEST_ANNOUNCE) |
+	             BIT64(VIRTIO_F_RING_RESET) | BIT64(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS);
 
 	if (config->mtu)
 		f |= BIT64(VIRTIO_NET_F_MTU);
@@ -402,7 +415,7 @@ static uint64_t own_features(const struct net_config *config)
 void net_init(struct net *net, const struct net_config *config, struct datapath *dp,
               const struct memory *mem)
 {
-	uint64_t from_dp = dp->ops->features(dp);
+	uint64_t from_dp = dp->ops->features(dp), own;
 	uint16_t sizes[VIRTIO_QUEUES_MAX];
 	unsigned queues = 2 * config->pairs + 1;
 
@@ -410,6 +423,7 @@ void net_init(struct net *net, const struct net_config *config, struct datapath 
 	net->config = *config;
 	net->dp = dp;
 	net->plugged = net->carrier = true;
+	own = net_own_features(net);
 	net->host = (struct datapath_host){.interrupt = on_interrupt,
 	                                   .broken = on_broken,
 	                                   .accept = on_accept,
@@ -419,19 +433,27 @@ void net_init(struct net *net, const struct net_config *config, struct datapath 
 	for (unsigned i = 0; i < queues - 1; i++)
 		sizes[i] = config->queue_size;
 	sizes[queues - 1] = NET_CTRL_QUEUE;
-	if (from_dp & NET_GUEST_OFFLOADS)
-		from_dp |= BIT64(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS);
+	if (!(from_dp & ~config->masked & NET_GUEST_OFFLOADS)) /* nothing to turn off */
+		own &= ~BIT64(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS);
 	virtio_device_init(&net->dev, config->name, VIRTIO_ID_NET, &net_ops,
-	                   (own_features(config) | from_dp | BIT64(VIRTIO_F_RING_RESET)) &
-	                           ~config->masked,
-	                   sizeof(struct virtio_net_config), sizes, queues, mem);
+	                   own | (from_dp & ~config->masked), sizeof(struct virtio_net_config),
+	                   sizes, queues, mem);
 	/* The driver says by MQ whether the control queue is the last one or queue 2. */
 	for (unsigned i = 0; i < queues; i++)
 		net->dev.queues[i].on_loop = i == 2 || i == queues - 1;
 	reset_filter(net);
 	update_link(net);
-	if (dp->ops->watch)
-		dp->ops->watch(dp, &net->host);
+	net_watch(net, NULL);
+}
+
+void net_watch(struct net *net, struct datapath *before)
+{
+	if (before && before->ops->watch)
+		before->ops->watch(before, NULL);
+	if (net->dp->ops->watch)
+		net->dp->ops->watch(net->dp, &net->host);
+	else
+		on_carrier(net, true);
 }
 
 void net_destroy(struct net *net)
@@ -481,6 +503,8 @@ int net_stats(struct net *net, unsigned index, struct datapath_stats *stats)
 	pthread_mutex_lock(&net->lock);
 	if (net->dp->ops->stats)
 		net->dp->ops->stats(net->dp, index, stats);
+	for (size_t i = 0; i < sizeof(*stats) / sizeof(uint64_t); i++)
+		((uint64_t *)stats)[i] += ((const uint64_t *)&net->past[index])[i];
 	pthread_mutex_unlock(&net->lock);
 	return 0;
 }

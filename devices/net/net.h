@@ -49,7 +49,9 @@ struct net {
 	unsigned ctrl_index;
 	struct virtq ctrl;
 	unsigned pairs_used;
-	uint16_t status; /* VIRTIO_NET_S_* */
+	uint64_t offloads; /* what the driver may be handed at the moment (NET_GUEST_OFFLOADS) */
+	struct datapath_stats past[VIRTIO_QUEUES_MAX]; /* of datapaths that it had before */
+	uint16_t status;                               /* VIRTIO_NET_S_* */
 	/* The link is up if both are: */
 	bool plugged; /* net_set_link() */
 	bool carrier; /* the datapath has a far side */

@@ -112,6 +112,7 @@ static void end(struct fixture *f)
 {
 	f->dp->ops->teardown(f->dp);
 	f->dp->ops->destroy(f->dp);
+	port_close(&f->port->port);
 	drv_destroy(&f->rx);
 	drv_destroy(&f->tx);
 	fd_close(&f->wire);

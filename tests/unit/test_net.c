@@ -15,6 +15,7 @@
 #include <linux/virtio_net.h>
 
 #include "devices/net/net.h"
+#include "devices/net/net_switch.h"
 #include "tests/unit/virtq_driver.h"
 #include "vmm/fd.h"
 
@@ -33,7 +34,12 @@ struct fake_dp {
 	bool is_setup, started[VIRTIO_QUEUES_MAX], link, far_side_away;
 	uint64_t negotiated, offloads;
 	unsigned pairs;
-	int refuse; /* what the next call returns */
+	virtq_base_t base[VIRTIO_QUEUES_MAX];
+	uint64_t lacks;  /* features */
+	bool absent;     /* no far side */
+	int refuse;      /* what starting and set_pairs return */
+	int refuse_ring; /* and only for the last ring */
+	unsigned destroyed;
 };
 
 static struct fake_dp *fake(struct datapath *dp)
@@ -43,8 +49,7 @@ static struct fake_dp *fake(struct datapath *dp)
 
 static uint64_t dp_features(const struct datapath *dp)
 {
-	(void)dp;
-	return DP_FEATURES;
+	return DP_FEATURES & ~container_of(dp, const struct fake_dp, dp)->lacks;
 }
 
 static int dp_setup(struct datapath *dp, uint64_t negotiated, const struct memory *mem,
@@ -71,7 +76,10 @@ static int dp_ring_start(struct datapath *dp, unsigned index, const struct datap
 	assert_true(ring->config.enabled);
 	if (fake(dp)->refuse)
 		return err_set(err, fake(dp)->refuse, "refused");
+	if (fake(dp)->refuse_ring && index == 1)
+		return err_set(err, fake(dp)->refuse_ring, "refused");
 	fake(dp)->started[index] = true;
+	fake(dp)->base[index] = ring->base;
 	return 0;
 }
 
@@ -80,7 +88,7 @@ static int dp_ring_stop(struct datapath *dp, unsigned index, virtq_base_t *base)
 	if (!fake(dp)->started[index])
 		return -EINVAL;
 	fake(dp)->started[index] = false;
-	*base = 7;
+	*base = fake(dp)->base[index] + 5; /* so many were served */
 	return 0;
 }
 
@@ -110,9 +118,21 @@ static void dp_watch(struct datapath *dp, const struct datapath_host *host)
 		host->carrier(host->opaque, !fake(dp)->far_side_away);
 }
 
+static bool dp_ready(struct datapath *dp)
+{
+	return !fake(dp)->absent;
+}
+
+static void dp_stats(const struct datapath *dp, unsigned ring, struct datapath_stats *stats)
+{
+	(void)dp;
+	*stats = (struct datapath_stats){.packets = 10 + ring};
+}
+
 static void dp_destroy(struct datapath *dp)
 {
 	assert_false(fake(dp)->is_setup);
+	fake(dp)->destroyed++;
 }
 
 static const struct datapath_ops dp_ops = {
@@ -125,6 +145,8 @@ static const struct datapath_ops dp_ops = {
 	.set_offloads = dp_set_offloads,
 	.set_pairs = dp_set_pairs,
 	.watch = dp_watch,
+	.ready = dp_ready,
+	.stats = dp_stats,
 	.set_link = dp_set_link,
 	.destroy = dp_destroy,
 };
@@ -561,6 +583,125 @@ static void a_broken_control_queue_breaks_the_device(void **state)
 	finish(&f);
 }
 
+/* --- Switching --- */
+
+static void a_switch_carries_the_rings_over(void **state)
+{
+	struct fake_dp next = {.dp = {.ops = &dp_ops}};
+	struct datapath *dp = &next.dp;
+	struct net_switch_report report;
+	struct datapath_stats stats;
+	struct fixture f;
+	int kick = fd_eventfd();
+
+	(void)state;
+	make(&f, 2, 0, 0);
+	drive(&f, offered(&f), 2, 4);
+	command(&f, 4, VIRTIO_NET_CTRL_MQ, 0, "\2\0", 2);
+	command(&f, 4, VIRTIO_NET_CTRL_GUEST_OFFLOADS, 0, "\2\0\0\0\0\0\0\0", 8);
+	f.net.dev.queues[1].events.kick_fd = kick;
+	f.interrupts = f.config_interrupts = 0;
+	assert_int_equal(net_switch(&f.net, &dp, &report, NULL), 0);
+	assert_ptr_equal(dp, &f.dp.dp);
+	assert_false(f.dp.is_setup);
+	assert_true(next.is_setup && next.started[0] && next.started[3] && !next.started[4]);
+	assert_int_equal(next.base[0], 5);
+	assert_int_equal(next.base[3], 5);
+	/* What the driver has set through the control queue, too. */
+	assert_int_equal(next.pairs, 2);
+	assert_true(next.offloads == BIT64(VIRTIO_NET_F_GUEST_CSUM));
+	assert_true(report.running);
+	assert_int_equal(report.rings, 4);
+	/* Nobody sleeps, and switches learn. */
+	assert_int_equal(fd_drain(kick), 1);
+	assert_int_equal(f.interrupts, 4);
+	assert_int_equal(f.config_interrupts, 1);
+	assert_true(f.net.status & VIRTIO_NET_S_ANNOUNCE);
+	assert_int_equal(command(&f, 4, VIRTIO_NET_CTRL_ANNOUNCE, 0, "", 0), VIRTIO_NET_OK);
+	assert_false(f.net.status & VIRTIO_NET_S_ANNOUNCE);
+	/* The device goes on counting. */
+	net_stats(&f.net, 1, &stats);
+	assert_int_equal(stats.packets, 22);
+	/* And back. */
+	assert_int_equal(net_switch(&f.net, &dp, &report, NULL), 0);
+	assert_int_equal(f.dp.base[0], 10);
+	f.net.dev.queues[1].events.kick_fd = -1;
+	fd_close(&kick);
+	finish(&f);
+}
+
+static void assert_refused(struct fixture *f, struct fake_dp *next, int code, const char *why)
+{
+	struct datapath *dp = &next->dp;
+	struct net_switch_report report;
+	struct err err = {0};
+
+	assert_int_equal(net_switch(&f->net, &dp, &report, &err), code);
+	if (!strstr(err.msg, why))
+		fail_msg("not in '%s': %s", err.msg, why);
+	assert_ptr_equal(dp, &next->dp);
+	assert_ptr_equal(f->net.dp, &f->dp.dp);
+	assert_false(next->is_setup || next->started[0]);
+}
+
+static void a_switch_that_is_refused_changes_nothing(void **state)
+{
+	struct fake_dp next = {.dp = {.ops = &dp_ops}, .lacks = BIT64(VIRTIO_NET_F_MRG_RXBUF)};
+	struct datapath *dp = &next.dp;
+	struct net_switch_report report;
+	struct fixture f;
+
+	(void)state;
+	make(&f, 1, 0, 0);
+	/* Without a driver it counts what the next one is offered. */
+	assert_refused(&f, &next, -EOPNOTSUPP, "MRG_RXBUF");
+	drive(&f, 0, 1, 0);
+	next.absent = true;
+	assert_refused(&f, &next, -ENOTCONN, "not there");
+	virtio_set_status(&f.net.dev, 0);
+	drive(&f, offered(&f), 1, 2);
+	f.interrupts = 0;
+	assert_refused(&f, &next, -EOPNOTSUPP, "the guest's driver uses: MRG_RXBUF");
+	next.lacks = 0;
+	assert_refused(&f, &next, -ENOTCONN, "not there");
+	assert_int_equal(f.interrupts, 0);
+	assert_true(f.dp.is_setup && f.dp.started[0] && f.dp.base[0] == 0);
+	virtio_device_broken(&f.net.dev, "a test");
+	assert_refused(&f, &next, -EIO, "waits for its driver");
+	/* A driver that did not take what is lacking does not mind. */
+	virtio_set_status(&f.net.dev, 0);
+	next.absent = false;
+	next.lacks = BIT64(VIRTIO_NET_F_MRG_RXBUF);
+	drive(&f, 0, 1, 0);
+	assert_int_equal(net_switch(&f.net, &dp, &report, NULL), 0);
+	assert_int_equal(net_switch(&f.net, &dp, &report, NULL), 0);
+	finish(&f);
+}
+
+static void a_switch_that_fails_halfway_is_undone(void **state)
+{
+	struct fake_dp next = {.dp = {.ops = &dp_ops}, .refuse_ring = -EIO};
+	struct fixture f;
+
+	(void)state;
+	make(&f, 1, 0, 0);
+	drive(&f, offered(&f), 1, 2);
+	assert_refused(&f, &next, -EIO, "refused");
+	/* The first ring was with the new one for a moment, the second never. */
+	assert_true(f.dp.is_setup && f.dp.started[0] && f.dp.started[1]);
+	assert_int_equal(f.dp.base[0], 10);
+	assert_int_equal(f.dp.base[1], 5);
+	assert_false(virtio_is_broken(&f.net.dev));
+	/* If the old one does not take them back either, the driver has to begin again. */
+	f.dp.refuse_ring = -EIO;
+	assert_refused(&f, &next, -EIO, "refused");
+	assert_true(virtio_is_broken(&f.net.dev));
+	f.dp.refuse_ring = 0;
+	virtio_set_status(&f.net.dev, 0);
+	drive(&f, 0, 1, 0);
+	finish(&f);
+}
+
 static void addresses_are_parsed(void **state)
 {
 	uint8_t m[6];
@@ -592,6 +733,9 @@ int main(void)
 		TEST(the_link_needs_a_far_side),
 		TEST(a_ring_that_the_datapath_finds_broken_breaks_the_device),
 		TEST(a_broken_control_queue_breaks_the_device),
+		TEST(a_switch_carries_the_rings_over),
+		TEST(a_switch_that_is_refused_changes_nothing),
+		TEST(a_switch_that_fails_halfway_is_undone),
 		TEST(addresses_are_parsed),
 	};
 

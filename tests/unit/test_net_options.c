@@ -151,12 +151,79 @@ static void refusals(void **state)
 		refused(cases[i].text, cases[i].part);
 }
 
+static void switched(struct net_options *o, const char *spec)
+{
+	struct err err = {0};
+
+	if (net_options_switch(o, spec, &err) != 0)
+		fail_msg("%s: %s", spec, err.msg);
+}
+
+static void a_switch_keeps_what_it_does_not_name(void **state)
+{
+	struct net_options o, before;
+	struct err err = {0};
+
+	(void)state;
+	assert_int_equal(net_options_parse(&o, "tap:tap0,ring=packed,queues=2", &err), 0);
+	before = o;
+	switched(&o, "vhost-net,poll-us=5");
+	assert_int_equal(o.datapath, NET_DATAPATH_VHOST_NET);
+	assert_int_equal(o.poll_us, 5);
+	assert_true(o.packed && o.queues == 2);
+	assert_true(net_options_same_port(&o, &before));
+	switched(&o, "vhost-user,socket=/tmp/a");
+	assert_string_equal(o.vhost_socket, "/tmp/a");
+	assert_true(net_options_same_port(&o, &before));
+	/* The next back-end says where it is itself. */
+	assert_int_equal(net_options_switch(&o, "vhost-user", &err), -EINVAL);
+	assert_string_equal(o.vhost_socket, "/tmp/a");
+	switched(&o, "vmm");
+	assert_string_equal(o.where, "tap0");
+	switched(&o, "port=tap:tap1");
+	assert_int_equal(o.datapath, NET_DATAPATH_VMM);
+	assert_false(net_options_same_port(&o, &before));
+	switched(&o, "vmm,port=tap,bridge=br0");
+	assert_string_equal(o.where, "");
+	assert_string_equal(o.bridge, "br0");
+}
+
+static void a_switch_refuses_what_cannot_change(void **state)
+{
+	static const struct {
+		const char *spec, *why;
+	} bad[] = {
+		{"vmm,ring=split", "while the guest runs"},
+		{"mtu=1400", "while the guest runs"},
+		{"warp", "vmm, vhost-net or vhost-user"},
+		{"", "vmm, vhost-net or vhost-user"},
+		{"vhost-net", "a tap only"},
+		{"vmm,nonsense=1", "unknown key"},
+	};
+	struct net_options o, before;
+	struct err err = {0};
+
+	(void)state;
+	assert_int_equal(net_options_parse(&o, "user", &err), 0);
+	before = o;
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		assert_int_equal(net_options_switch(&o, bad[i].spec, &err), -EINVAL);
+		if (!strstr(err.msg, bad[i].why))
+			fail_msg("'%s': %s", bad[i].spec, err.msg);
+		assert_memory_equal(&o, &before, sizeof(o));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(ports),      cmocka_unit_test(keys),
-		cmocka_unit_test(vhost_user), cmocka_unit_test(forwards),
+		cmocka_unit_test(ports),
+		cmocka_unit_test(keys),
+		cmocka_unit_test(vhost_user),
+		cmocka_unit_test(forwards),
 		cmocka_unit_test(refusals),
+		cmocka_unit_test(a_switch_keeps_what_it_does_not_name),
+		cmocka_unit_test(a_switch_refuses_what_cannot_change),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -725,6 +725,7 @@ static void test_first_look(void **state)
 	(void)state;
 	setup(&f);
 	f.ops.kicked = on_kicked;
+	f.dev.queues[0].on_loop = f.dev.queues[1].on_loop = true;
 	f.dev.queues[0].events.kick_fd = kick[0];
 	f.dev.queues[1].events.kick_fd = kick[1];
 	bring_up(&f, RING_BITS);

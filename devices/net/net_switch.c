@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Theory of operation: what a switch has to carry over is little, since nearly everything is the
+ *NIC's and stays where it is: features, addresses of the rings, kick and call eventfds with the
+ *routes behind them (so that MSI-X vectors, masks and pending bits are not even looked at), the
+ *control queue with filters and numbers of queue pairs. A datapath holds one number for each ring:
+ *where it stands (its base). So:
+ *
+ *	judge		can the new one do what was negotiated, is its far side there?
+ *	release		stop each ring of the old one, which has then finished what it took from the
+ *			ring, and collect the bases; tear it down
+ *	take		set the new one up, and start each ring from its base
+ *	wake		kick and interrupt each ring once: a notification may have come between the
+ *two, when nobody listened announce	ask the driver for gratuitous ARP (VIRTIO_NET_S_ANNOUNCE),
+ *so that switches learn on which of their ports the guest's address is now
+ *
+ * If `take` fails the old datapath takes the rings back, from the bases where the new one left
+ *them.
+ *
+ * Frames. What the guest transmits waits in its ring during the gap: none is lost or sent twice.
+ *What arrives meanwhile waits in the port if that stays (a tap's queue), and is lost where it
+ *cannot.
+ */
+#include "devices/net/net_switch.h"
+
+#include <errno.h>
+#include <linux/virtio_net.h>
+#include <stddef.h>
+#include <time.h>
+
+#include "devices/net/feature_names.h"
+#include "devices/net/net_priv.h"
+#include "vmm/fd.h"
+#include "vmm/log.h"
+#include "vmm/util.h"
+
+static uint64_t now_us(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+}
+
+/* Is queue @i one that a datapath serves, and does it run? */
+static bool runs(const struct net *net, unsigned i)
+{
+	bool ctrl = net->ctrl_on && i == net->ctrl_index;
+
+	return i < 2 * net->config.pairs && net->dev.queues[i].running && !ctrl;
+}
+
+static int judge(const struct net *net, struct datapath *dp, struct err *err)
+{
+	const struct virtio_device *dev = &net->dev;
+	uint64_t wanted = net->dp_setup ? dev->driver_features : dev->offered;
+	uint64_t missing = wanted & ~net_own_features(net) & ~dp->ops->features(dp);
+	const char *name = dp->ops->kind ? dp->ops->kind(dp) : dp->ops->name;
+	char names[256];
+
+	if (virtio_is_broken(dev))
+		return err_set(err, -EIO,
+		               "%s: the device is broken and waits for its driver to reset it",
+		               net->config.name);
+	if (missing)
+		return err_set(err, -EOPNOTSUPP, "%s: %s lacks what %s: %s", net->config.name, name,
+		               net->dp_setup
+		                       ? "the guest's driver uses"
+		                       : "the guest's driver, which is not there yet, is offered",
+		               net_feature_names(missing, names, sizeof(names)));
+	if (dp->ops->ready && !dp->ops->ready(dp))
+		return err_set(err, -ENOTCONN, "%s: %s: its other side is not there",
+		               net->config.name, name);
+	return 0;
+}
+
+/* Take the rings away from @dp. */
+static void release(struct net *net, struct datapath *dp)
+{
+	for (unsigned i = 0; i < 2 * net->config.pairs; i++)
+		if (runs(net, i))
+			dp->ops->ring_stop(dp, i, &net->dev.queues[i].base);
+	dp->ops->teardown(dp);
+}
+
+/* Give the rings to @dp. On an error it has none. */
+static int take(struct net *net, struct datapath *dp, struct err *err)
+{
+	const struct datapath_ops *ops = dp->ops;
+	int rc = ops->setup(dp, net->dev.driver_features, net->dev.mem, &net->host, err);
+
+	if (rc < 0)
+		return rc;
+	rc = ops->set_offloads(dp, net->offloads);
+	if (rc == 0)
+		rc = ops->set_pairs(dp, net->pairs_used);
+	if (rc < 0)
+		err_errno(err, rc, "%s: the port refuses offloads or queues", net->config.name);
+	if (!net->plugged)
+		ops->set_link(dp, false);
+	for (unsigned i = 0; i < 2 * net->config.pairs && rc == 0; i++)
+		if (runs(net, i))
+			rc = net_ring_start(net, dp, i, err);
+	if (rc == 0 && ops->ready && !ops->ready(dp))
+		rc = err_set(err, -ENOTCONN, "%s: its other side did not take the rings",
+		             net->config.name);
+	if (rc < 0)
+		release(net, dp);
+	return rc;
+}
+
+static unsigned wake(struct net *net)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < 2 * net->config.pairs; i++) {
+		if (!runs(net, i))
+			continue;
+		fd_signal(net->dev.queues[i].events.kick_fd);
+		virtio_queue_interrupt(&net->dev, i);
+		n++;
+	}
+	return n;
+}
+
+/* Both locks are held. */
+static int move(struct net *net, struct datapath *dp, struct net_switch_report *report,
+                struct err *err)
+{
+	uint64_t start = now_us();
+	struct err again = {0};
+	int rc;
+
+	release(net, net->dp);
+	rc = take(net, dp, err);
+	if (rc < 0 && take(net, net->dp, &again) < 0) {
+		net->dp_setup = false;
+		virtio_device_broken(&net->dev, again.msg);
+	}
+	report->gap_us = now_us() - start;
+	report->running = true;
+	report->rings = wake(net);
+	return rc;
+}
+
+/* The counters of @dp go on in those of its successors. */
+static void keep_counts(struct net *net, struct datapath *dp)
+{
+	struct datapath_stats s;
+
+	for (unsigned i = 0; dp->ops->stats && i < 2 * net->config.pairs; i++) {
+		dp->ops->stats(dp, i, &s);
+		for (size_t k = 0; k < sizeof(s) / sizeof(uint64_t); k++)
+			((uint64_t *)&net->past[i])[k] += ((const uint64_t *)&s)[k];
+	}
+}
+
+/* net->lock is held. True: the driver is to be told. */
+static bool announce(struct net *net)
+{
+	if (!net->dp_setup || !net->ctrl_on || !virtio_has(&net->dev, VIRTIO_NET_F_GUEST_ANNOUNCE))
+		return false;
+	net->status |= VIRTIO_NET_S_ANNOUNCE;
+	return true;
+}
+
+int net_switch(struct net *net, struct datapath **dp, struct net_switch_report *report,
+               struct err *err)
+{
+	struct datapath *old = net->dp, *new = *dp;
+	bool tell = false;
+	int rc;
+
+	*report = (struct net_switch_report){.running = false};
+	/* In the order in which a driver's reset takes them. */
+	pthread_mutex_lock(&net->dev.lock);
+	pthread_mutex_lock(&net->lock);
+	rc = judge(net, new, err);
+	if (rc == 0 && net->dp_setup)
+		rc = move(net, new, report, err);
+	if (rc == 0) {
+		keep_counts(net, old);
+		net->dp = new;
+		tell = announce(net);
+	}
+	pthread_mutex_unlock(&net->lock);
+	pthread_mutex_unlock(&net->dev.lock);
+	if (rc < 0)
+		return rc;
+	*dp = old;
+	net_watch(net, old);
+	if (tell)
+		virtio_config_changed(&net->dev);
+	return 0;
+}
