@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* --net: every key, and for every wrong value a line that names key, value and what was expected.
  */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -151,39 +152,36 @@ static void refusals(void **state)
 		refused(cases[i].text, cases[i].part);
 }
 
-static void switched(struct net_options *o, const char *spec)
+static void switched(const char *spec)
 {
-	struct err err = {0};
-
-	if (net_options_switch(o, spec, &err) != 0)
+	if (net_options_switch(&o, spec, &err) != 0)
 		fail_msg("%s: %s", spec, err.msg);
 }
 
 static void a_switch_keeps_what_it_does_not_name(void **state)
 {
-	struct net_options o, before;
-	struct err err = {0};
+	struct net_options before;
 
 	(void)state;
 	assert_int_equal(net_options_parse(&o, "tap:tap0,ring=packed,queues=2", &err), 0);
 	before = o;
-	switched(&o, "vhost-net,poll-us=5");
+	switched("vhost-net,poll-us=5");
 	assert_int_equal(o.datapath, NET_DATAPATH_VHOST_NET);
 	assert_int_equal(o.poll_us, 5);
 	assert_true(o.packed && o.queues == 2);
 	assert_true(net_options_same_port(&o, &before));
-	switched(&o, "vhost-user,socket=/tmp/a");
+	switched("vhost-user,socket=/tmp/a");
 	assert_string_equal(o.vhost_socket, "/tmp/a");
 	assert_true(net_options_same_port(&o, &before));
 	/* The next back-end says where it is itself. */
 	assert_int_equal(net_options_switch(&o, "vhost-user", &err), -EINVAL);
 	assert_string_equal(o.vhost_socket, "/tmp/a");
-	switched(&o, "vmm");
+	switched("vmm");
 	assert_string_equal(o.where, "tap0");
-	switched(&o, "port=tap:tap1");
+	switched("port=tap:tap1");
 	assert_int_equal(o.datapath, NET_DATAPATH_VMM);
 	assert_false(net_options_same_port(&o, &before));
-	switched(&o, "vmm,port=tap,bridge=br0");
+	switched("vmm,port=tap,bridge=br0");
 	assert_string_equal(o.where, "");
 	assert_string_equal(o.bridge, "br0");
 }
@@ -200,8 +198,7 @@ static void a_switch_refuses_what_cannot_change(void **state)
 		{"vhost-net", "a tap only"},
 		{"vmm,nonsense=1", "unknown key"},
 	};
-	struct net_options o, before;
-	struct err err = {0};
+	struct net_options before;
 
 	(void)state;
 	assert_int_equal(net_options_parse(&o, "user", &err), 0);
