@@ -15,4 +15,7 @@ int control_net_stats(void *opaque, struct jsonrpc_call *call);
 /* control_rings.c */
 int control_device_rings(void *opaque, struct jsonrpc_call *call);
 
+/* control_stats.c */
+int control_stats(void *opaque, struct jsonrpc_call *call);
+
 #endif

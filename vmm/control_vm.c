@@ -211,6 +211,7 @@ static const struct jsonrpc_method methods[] = {
 	{"net.link", "id:string up:boolean", control_net_link},
 	{"net.datapath", "id:string spec:string", control_net_datapath},
 	{"net.stats", "id:string", control_net_stats},
+	{"stats", "[vcpu:integer]", control_stats},
 	{"log.level", "[level:string]", log_level_method},
 	{"events.subscribe", "", subscribe},
 	{"events.unsubscribe", "", unsubscribe},

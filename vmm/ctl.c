@@ -54,6 +54,8 @@ static const struct pattern patterns[] = {
 	{"devices ID rings", "device.rings", NULL, "the same for any virtio device"},
 	{"devices ID rings --descriptors", "device.rings", "{\"descriptors\": true}",
          "and their descriptors"},
+	{"stats", "stats", NULL, "what KVM counts, and the threads of this VM"},
+	{"stats VCPU", "stats", NULL, "of one virtual CPU"},
 	{"log", "log.level", NULL, "what is logged"},
 	{"log LEVEL", "log.level", NULL, "log error, warning, info or debug from now on"},
 	{"events", "events.subscribe", NULL, "print what happens, until the VM ends"},
@@ -70,13 +72,15 @@ static bool is_variable(const char *word, size_t len)
 	return true;
 }
 
-/* A ring has a number; everything else that is typed is text. */
+/* Rings and vCPUs have numbers; everything else that is typed is text. */
 static json_t *variable(const char *name, const char *word)
 {
 	char *end;
 	long n = strtol(word, &end, 10);
 
-	return strcmp(name, "ring") == 0 && *word && !*end ? json_integer(n) : json_string(word);
+	bool number = strcmp(name, "ring") == 0 || strcmp(name, "vcpu") == 0;
+
+	return number && *word && !*end ? json_integer(n) : json_string(word);
 }
 
 /* Do @argc words fit @p? Variables go to @params (an object), unless it is NULL. */

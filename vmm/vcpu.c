@@ -232,7 +232,7 @@ int vcpu_create(struct vcpu *vcpu, struct vm *vm, unsigned id, struct err *err)
 {
 	void *run;
 
-	*vcpu = (struct vcpu){.vm = vm, .id = id};
+	*vcpu = (struct vcpu){.vm = vm, .id = id, .stats_fd = -1};
 	vcpu->fd = kvm_ioctl(vm->kvm.vm_fd, KVM_CREATE_VCPU, (void *)(long)id);
 	if (vcpu->fd < 0) {
 		int rc = vcpu->fd;
@@ -252,7 +252,20 @@ void vcpu_destroy(struct vcpu *vcpu)
 	if (vcpu->run)
 		munmap(vcpu->run, vcpu->vm->kvm.run_size);
 	vcpu->run = NULL;
+	fd_close(&vcpu->stats_fd);
 	fd_close(&vcpu->fd);
+}
+
+int vcpu_stats_fd(struct vcpu *vcpu)
+{
+	if (vcpu->stats_fd < 0) {
+		int fd = kvm_ioctl(vcpu->fd, KVM_GET_STATS_FD, NULL);
+
+		if (fd < 0)
+			return fd;
+		vcpu->stats_fd = fd;
+	}
+	return vcpu->stats_fd;
 }
 
 /* One handler for all vCPU threads; the first one to start installs it. */

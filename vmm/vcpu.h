@@ -15,6 +15,7 @@ struct vcpu {
 	struct vm *vm;
 	unsigned id;
 	int fd;
+	int stats_fd;        /* -1 until somebody asks (vcpu_stats_fd()) */
 	struct kvm_run *run; /* shared with KVM; the vCPU's thread only */
 	pthread_t thread;
 	bool started;
@@ -24,6 +25,13 @@ struct vcpu {
  */
 int vcpu_create(struct vcpu *vcpu, struct vm *vm, unsigned id, struct err *err);
 void vcpu_destroy(struct vcpu *vcpu);
+
+/*
+ * A descriptor of KVM's counts of this vCPU (stats.h), kept until it is destroyed; or a negative
+ * errno. The VM is paused when this is called for the first time: KVM waits for the end of KVM_RUN.
+ * Main thread.
+ */
+int vcpu_stats_fd(struct vcpu *vcpu);
 
 /* Start its thread; it runs, parks and ends as vm.h's request says. */
 int vcpu_start(struct vcpu *vcpu, struct err *err);

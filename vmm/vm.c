@@ -102,7 +102,7 @@ int vm_freeze(struct vm *vm, const struct boot_entry *entry, struct err *err)
 	if (!vm->vcpus)
 		return err_errno(err, -ENOMEM, "-c %u", vm->nr_vcpus);
 	for (unsigned i = 0; i < vm->nr_vcpus; i++)
-		vm->vcpus[i].fd = -1;
+		vm->vcpus[i].fd = vm->vcpus[i].stats_fd = -1;
 	for (unsigned i = 0; i < vm->nr_vcpus; i++) {
 		rc = vcpu_create(&vm->vcpus[i], vm, i, err);
 		if (rc == 0)
