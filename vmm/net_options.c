@@ -375,27 +375,40 @@ static int switch_word(struct net_options *o, char *word, struct err *err)
 	return set_word(o, word, false, err);
 }
 
+/* The port's words stay for the day when it is needed again, but do not count for a back-end. */
+static int check_switched(const struct net_options *o, struct err *err)
+{
+	struct net_options judged = *o;
+
+	if (o->datapath == NET_DATAPATH_VHOST_USER) {
+		forget_port(&judged);
+		judged.server = o->server;
+		judged.poll_us = 0;
+	}
+	return check(&judged, err);
+}
+
 int net_options_switch(struct net_options *o, const char *spec, struct err *err)
 {
 	struct net_options next = *o;
 	char *words = strdup(spec), *rest = words, *word;
-	int rc = 0;
+	int rc;
 
 	if (!words)
 		return err_errno(err, -ENOMEM, "%s", spec);
-	/* A back-end's words are for one back-end, and its socket is there or it is not. */
 	next.has_port = next.has_wait = false;
 	next.vhost_socket[0] = '\0';
 	next.wait_s = 1;
-	if (o->datapath == NET_DATAPATH_VHOST_USER)
-		next.server = false;
 	word = strsep(&rest, ",");
 	rc = strchr(word, '=') ? switch_word(&next, word, err) : set_datapath(&next, word, err);
+	/* The other side's words: they do not go over from a port to a back-end, or back. */
+	if ((next.datapath == NET_DATAPATH_VHOST_USER) != (o->datapath == NET_DATAPATH_VHOST_USER))
+		next.server = false;
 	while (rc == 0 && (word = strsep(&rest, ",")))
 		rc = switch_word(&next, word, err);
 	free(words);
 	if (rc == 0)
-		rc = check(&next, err);
+		rc = check_switched(&next, err);
 	if (rc == 0)
 		*o = next;
 	return rc;
