@@ -48,6 +48,8 @@ struct guest_ring {
 	bool running;
 	bool broken; /* by the driver; until it is stopped */
 	struct virtq q;
+	void *inflight; /* its part of the inflight region; NULL: none */
+	uint16_t noted; /* packed: descriptors noted there since the last flush */
 	struct loop_source kick;
 	int active; /* place in sw->active, or -1 */
 };
@@ -91,6 +93,7 @@ struct guest {
 	struct guest_memory mem;
 	struct guest_ring rings[GUEST_RINGS_MAX];
 	uint16_t inflight_queues, inflight_size; /* of mem.inflight */
+	bool inflight_packed;
 
 	/* From features, for the datapath. */
 	uint32_t hdr_len; /* 12, or 10 for a driver without VERSION_1 and MRG_RXBUF */
@@ -119,6 +122,9 @@ void guest_doom(struct guest *g, const char *why);
 /* Listen, or begin to connect. Errors name the socket and say what to do. */
 int guest_open(struct guest *g, struct err *err);
 void guest_close(struct guest *g); /* idempotent */
+/* @fd is a new connection: the guest's from here on, unless a negative errno comes back. */
+int guest_attach(struct guest *g, int fd);
+/* End the session of a doomed guest. */
 void guest_conn_lost(struct guest *g);
 
 /* --- guest_proto.c --- */
@@ -133,9 +139,24 @@ uint64_t guest_protocol_features(void);
  */
 int guest_message(struct guest *g, struct err *err);
 
-/* --- guest_inflight.c: VU_GET_INFLIGHT_FD and VU_SET_INFLIGHT_FD; as a handler returns. --- */
+/* --- guest_inflight.c --- */
+
+/* VU_GET_INFLIGHT_FD and VU_SET_INFLIGHT_FD; as a handler of guest_proto.c returns. */
 int guest_get_inflight(struct guest *g, struct err *err);
 int guest_set_inflight(struct guest *g, struct err *err);
+
+/*
+ * r->q was started from r->base: begin to note in the ring's part of the region, if there is one.
+ * 1: the region knows better where the ring stands, *@base; to be started again from there. 0: go
+ * on. -EINVAL: the region is too small for the ring.
+ */
+int guest_inflight_start(struct guest_ring *r, virtq_base_t *base, struct err *err);
+/* The front-end has been told the base: what the region says does not count any more. */
+void guest_inflight_end(struct guest_ring *r);
+/* Before each virtq_push(), and around virtq_flush(). Only if r->inflight. */
+void guest_inflight_note(struct guest_ring *r);
+void guest_inflight_before_flush(struct guest_ring *r);
+void guest_inflight_after_flush(struct guest_ring *r);
 
 /* --- guest_ring.c --- */
 

@@ -74,7 +74,7 @@ static void on_socket(struct loop_source *src, uint32_t events)
 	}
 }
 
-static int connected(struct guest *g, int fd)
+int guest_attach(struct guest *g, int fd)
 {
 	int rc = loop_add(&g->sw->loop, &g->socket, fd, EPOLLIN, on_socket);
 
@@ -111,7 +111,7 @@ static void on_listen(struct loop_source *src, uint32_t events)
 		            "port %s: a second connection was refused, there is one already",
 		            g->port.name);
 		fd_close(&fd);
-	} else if (connected(g, fd) < 0) {
+	} else if (guest_attach(g, fd) < 0) {
 		fd_close(&fd);
 	}
 }
@@ -193,7 +193,7 @@ static int try_connect(struct guest *g)
 	if (connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
 		rc = -errno;
 	else
-		rc = connected(g, fd);
+		rc = guest_attach(g, fd);
 	if (rc < 0)
 		fd_close(&fd);
 	return rc;

@@ -251,6 +251,7 @@ static int get_vring_base(struct guest *g, struct err *err)
 	if (!r)
 		return -EINVAL;
 	guest_ring_stop(r);
+	guest_inflight_end(r);
 	r->kicked = false;
 	guest_receivers(g);
 	g->rx.msg.p.state = (struct vu_state){.index = s.index, .num = r->base};

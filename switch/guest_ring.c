@@ -66,6 +66,7 @@ static int ring_start(struct guest_ring *r, struct err *err)
 {
 	struct guest *g = r->guest;
 	struct virtq_config config;
+	virtq_base_t base = r->base;
 	int rc;
 
 	if (ring_config(r, &config) < 0)
@@ -73,6 +74,12 @@ static int ring_start(struct guest_ring *r, struct err *err)
 	rc = virtq_start(&r->q, &config, virtq_features(g->features), r->base, &g->mem.mem, err);
 	if (rc < 0)
 		return err_prefix(err, rc, "ring %u", r->index);
+	rc = guest_inflight_start(r, &base, err);
+	if (rc == 1)
+		rc = virtq_start(&r->q, &config, virtq_features(g->features), base, &g->mem.mem,
+		                 err);
+	if (rc < 0)
+		return rc;
 	if (r->index & 1 && r->kick_fd >= 0) {
 		/* Edge-triggered: each notification is one event, and nobody reads the eventfd. */
 		rc = loop_add(&g->sw->loop, &r->kick, r->kick_fd, EPOLLIN | EPOLLET, on_kick);
@@ -153,6 +160,26 @@ static void ring_break(struct guest_ring *r)
 	guest_receivers(g);
 	if (r->err_fd >= 0)
 		fd_signal(r->err_fd);
+}
+
+/* Give a chain back. */
+static inline void ring_push(struct guest_ring *r, const struct virtq_chain *c, uint32_t written)
+{
+	if (unlikely(r->inflight))
+		guest_inflight_note(r);
+	virtq_push(&r->q, c, written);
+}
+
+static inline bool ring_flush(struct guest_ring *r)
+{
+	bool wanted;
+
+	if (likely(!r->inflight))
+		return virtq_flush(&r->q);
+	guest_inflight_before_flush(r);
+	wanted = virtq_flush(&r->q);
+	guest_inflight_after_flush(r);
+	return wanted;
 }
 
 static void ring_call(struct guest_ring *r)
@@ -271,8 +298,8 @@ unsigned guest_ring_poll(struct guest_ring *r)
 	if (frames)
 		fabric_forward(&sw->fabric, &g->port, sw->frames, frames);
 	for (unsigned i = 0; i < n; i++)
-		virtq_push(q, &sw->chains[i], 0);
-	if (n && virtq_flush(q))
+		ring_push(r, &sw->chains[i], 0);
+	if (n && ring_flush(r))
 		ring_call(r);
 	if (unlikely(rc < 0))
 		ring_break(r);
@@ -380,7 +407,7 @@ static void put_frame(const struct guest *g, struct guest_ring *r, struct stash 
 	if (likely(c->iov[0].iov_len >= need && f->nr == 1)) {
 		memcpy(c->iov[0].iov_base, &hdr, g->hdr_len);
 		memcpy((uint8_t *)c->iov[0].iov_base + g->hdr_len, f->iov[0].iov_base, f->len);
-		virtq_push(&r->q, c, need);
+		ring_push(r, c, need);
 	} else {
 		/* The chains' iovecs follow each other in the stash. */
 		const struct iovec *dst = c->iov;
@@ -398,7 +425,7 @@ static void put_frame(const struct guest *g, struct guest_ring *r, struct stash 
 		for (unsigned i = 0; i < k; i++) {
 			uint32_t part = (uint32_t)min_u64(need, c[i].in_len);
 
-			virtq_push(&r->q, &c[i], part);
+			ring_push(r, &c[i], part);
 			need -= part;
 		}
 	}
@@ -499,7 +526,7 @@ static void guest_deliver(struct sw_port *port, struct sw_frame *const *frames, 
 		return;
 	}
 	stash_return(s, r);
-	if (virtq_flush(&r->q))
+	if (ring_flush(r))
 		ring_call(r);
 }
 

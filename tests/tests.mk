@@ -6,18 +6,19 @@ UNIT_BUILD    := $(BUILD)/unit
 UNIT_TESTS    := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
 UNIT_BINS     := $(UNIT_TESTS:%=$(UNIT_BUILD)/%)
 
-# One recursive make for the sanitized library, so that it has the same rules as the product's.
-$(UNIT_BUILD)/libtrivm.a: FORCE
+# One recursive make for the sanitized libraries, so that they have the same rules as the product's.
+UNIT_LIBS := $(UNIT_BUILD)/libtrivm-switch.a $(UNIT_BUILD)/libtrivm.a
+$(UNIT_LIBS) &: FORCE
 	@$(MAKE) --no-print-directory BUILD=$(UNIT_BUILD) SANITIZE=$(UNIT_SANITIZE) \
-		CFLAGS="-O1 -g" $(UNIT_BUILD)/libtrivm.a
+		CFLAGS="-O1 -g" $(UNIT_LIBS)
 
 $(UNIT_BUILD)/fakes.o: tests/unit/fakes.c
 	$(CC) $(ALL_CFLAGS) -fsanitize=$(UNIT_SANITIZE) -O1 -g -MMD -MP -c -o $@ $<
 
-$(UNIT_BUILD)/test_%: tests/unit/test_%.c $(UNIT_BUILD)/libtrivm.a $(UNIT_BUILD)/fakes.o
+$(UNIT_BUILD)/test_%: tests/unit/test_%.c $(UNIT_LIBS) $(UNIT_BUILD)/fakes.o
 	$(CC) $(ALL_CFLAGS) -I$(UNIT_BUILD) -fsanitize=$(UNIT_SANITIZE) -fno-sanitize-recover=all \
-		-O1 -g -MMD -MP -o $@ $< $(UNIT_BUILD)/fakes.o $(UNIT_BUILD)/libtrivm.a \
-		-lcmocka $(LIBS)
+		-O1 -g -MMD -MP -o $@ $< $(UNIT_BUILD)/fakes.o $(UNIT_LIBS) \
+		-lcmocka $(LIBS) $(SWITCH_LIBS)
 
 unit-bins: $(UNIT_BINS)
 

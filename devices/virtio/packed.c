@@ -106,6 +106,36 @@ bool packed_more(struct virtq *q)
 	return is_available(flags, p->avail_wrap);
 }
 
+bool virtq_is_available(const struct virtq *q, uint16_t position, bool wrap)
+{
+	return position < q->size &&
+	       is_available(le16toh(READ_GUEST(q->packed.ring[position].flags)), wrap);
+}
+
+void virtq_slot_read(const struct virtq *q, struct virtq_slot *slot)
+{
+	const struct vring_packed_desc *e = &q->packed.ring[q->packed.used];
+
+	*slot = (struct virtq_slot){
+		.position = q->packed.used,
+		.id = le16toh(READ_GUEST(e->id)),
+		.flags = le16toh(READ_GUEST(e->flags)),
+		.len = le32toh(READ_GUEST(e->len)),
+	};
+}
+
+void virtq_slot_write(struct virtq *q, const struct virtq_slot *slot)
+{
+	struct vring_packed_desc *e;
+
+	if (slot->position >= q->size)
+		return;
+	e = &q->packed.ring[slot->position];
+	WRITE_GUEST(e->id, htole16(slot->id));
+	WRITE_GUEST(e->len, htole32(slot->len));
+	WRITE_GUEST(e->flags, htole16(slot->flags));
+}
+
 static struct virtq_desc read_desc(const struct vring_packed_desc *e, uint16_t flags)
 {
 	return (struct virtq_desc){

@@ -201,6 +201,20 @@ bool virtq_kick_enable(struct virtq *q);
 /* Is a chain available? Does not take it. */
 bool virtq_more(struct virtq *q);
 
+/*
+ * Packed queues only: the descriptor that the next virtq_push() overwrites, so that an owner can
+ * note it where it outlives the process, and undo a batch that it did not live to flush.
+ */
+struct virtq_slot {
+	uint16_t position, id, flags;
+	uint32_t len;
+};
+void virtq_slot_read(const struct virtq *q, struct virtq_slot *slot);
+/* Write it back. A position outside the ring is ignored. */
+void virtq_slot_write(struct virtq *q, const struct virtq_slot *slot);
+/* Is the descriptor at @position available to a device whose wrap counter is @wrap? */
+bool virtq_is_available(const struct virtq *q, uint16_t position, bool wrap);
+
 /* --- Buffers: copying between a chain's part and one piece of memory. Bytes copied. --- */
 size_t iov_copy_out(const struct iovec *iov, unsigned n, size_t offset, void *buf, size_t len);
 size_t iov_copy_in(const struct iovec *iov, unsigned n, size_t offset, const void *buf, size_t len);
