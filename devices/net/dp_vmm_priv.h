@@ -43,6 +43,9 @@ struct stash {
 	size_t bytes; /* in all of them */
 	struct iovec iov[STASH_IOV];
 	unsigned iov_first, iov_nr;
+	/* Of these the first that lie one behind the other in memory, too, and their bytes. */
+	unsigned run_nr;
+	size_t run;
 };
 
 struct dp_vmm {

@@ -14,7 +14,9 @@
  * The kernel looks at every iovec that it is given, used or not. So readv() gets only as many
  * buffers as the next frame is expected to need - most are short, but in a bulk transfer with
  * segmentation offload most are 64 KiB - and behind them the spill area. Only if the guess was too
- * low the rest of the frame is copied from there into the next buffers.
+ * low the rest of the frame is copied from there into the next buffers. Buffers that are adjacent
+ * in memory are one iovec, for drivers take them from larger blocks; `run` keeps how far that goes
+ * from the front of the stash, so that nobody has to look at all of them for each frame.
  *
  * A frame for which the driver has not enough buffers at the moment is held in the spill area until
  * it has added some: dropping it would cost a TCP stream 40 segments whenever the guest is a little
@@ -24,6 +26,7 @@
 #include <errno.h>
 #include <stddef.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "devices/net/dp_vmm_priv.h"
 #include "vmm/endian.h"
@@ -66,6 +69,21 @@ static bool stash_full(const struct pair *p)
 	return s->nr == STASH_CHAINS || s->iov_nr + STASH_CHAIN_IOV >= VIRTQ_CHAIN_MAX;
 }
 
+static bool adjacent(const struct iovec *a, const struct iovec *b)
+{
+	return (uint8_t *)a->iov_base + a->iov_len == b->iov_base;
+}
+
+/* The run at the front reaches as far as it can. */
+static void extend_run(struct stash *s)
+{
+	const struct iovec *iov = s->iov + s->iov_first;
+
+	while (s->run_nr < s->iov_nr &&
+	       (s->run_nr == 0 || adjacent(&iov[s->run_nr - 1], &iov[s->run_nr])))
+		s->run += iov[s->run_nr++].iov_len;
+}
+
 /* Pop buffers for the next frame, and then for some more. 0 or -EPROTO: the queue is broken. */
 static int stash_fill(struct pair *p)
 {
@@ -89,6 +107,7 @@ static int stash_fill(struct pair *p)
 		s->nr++;
 		s->bytes += e->chain.in_len;
 		s->iov_nr += e->nr;
+		extend_run(s);
 	}
 	return 0;
 }
@@ -105,6 +124,14 @@ static void stash_push(struct pair *p, uint32_t written)
 	s->bytes -= e->chain.in_len;
 	s->iov_first += e->nr;
 	s->iov_nr -= e->nr;
+	if (s->run_nr >= e->nr) {
+		s->run_nr -= e->nr;
+		s->run -= e->chain.in_len;
+	} else {
+		s->run_nr = 0;
+		s->run = 0;
+	}
+	extend_run(s);
 }
 
 void pair_receive_settle(struct pair *p)
@@ -113,24 +140,11 @@ void pair_receive_settle(struct pair *p)
 
 	while (s->nr)
 		virtq_unpop(&p->rx.q, &stash_at(s, --s->nr)->chain);
-	s->bytes = 0;
-	s->iov_first = s->iov_nr = 0;
+	s->bytes = s->run = 0;
+	s->iov_first = s->iov_nr = s->run_nr = 0;
 }
 
 /* --- One frame --- */
-
-/* Bytes and iovecs that the next frame may fill. */
-static size_t room(struct pair *p, unsigned *n)
-{
-	struct stash *s = &p->stash;
-
-	if (p->dp->mrg_rxbuf) {
-		*n = s->iov_nr;
-		return s->bytes;
-	}
-	*n = stash_at(s, 0)->nr;
-	return stash_at(s, 0)->chain.in_len;
-}
 
 static void learn(struct pair *p, size_t len)
 {
@@ -148,6 +162,42 @@ static void hold(struct pair *p, size_t covered, size_t len)
 }
 
 /*
+ * What to read the next frame into: as many buffers as it is expected to need, those that are
+ * adjacent as one, and the spill area unless these hold any frame. The number of iovecs; *@covered:
+ * bytes in buffers.
+ */
+static unsigned gather(struct pair *p, struct iovec *vec, size_t *covered)
+{
+	const struct stash *s = &p->stash;
+	const struct iovec *iov = s->iov + s->iov_first;
+	size_t want = p->bulk ? FRAME_MAX : EXPECT_MIN;
+	unsigned n = 1;
+
+	vec[0] = (struct iovec){.iov_base = iov->iov_base, .iov_len = s->run};
+	*covered = s->run;
+	for (unsigned i = s->run_nr; i < s->iov_nr && *covered < want; i++) {
+		if (adjacent(&vec[n - 1], &iov[i]))
+			vec[n - 1].iov_len += iov[i].iov_len;
+		else
+			vec[n++] = iov[i];
+		*covered += iov[i].iov_len;
+	}
+	if (*covered <= FRAME_MAX)
+		vec[n++] = (struct iovec){.iov_base = p->spill + *covered, .iov_len = FRAME_MAX};
+	return n;
+}
+
+static ssize_t read_port(int fd, const struct iovec *iov, unsigned n)
+{
+	ssize_t len;
+
+	do
+		len = n == 1 ? read(fd, iov->iov_base, iov->iov_len) : readv(fd, iov, (int)n);
+	while (len < 0 && errno == EINTR);
+	return len;
+}
+
+/*
  * Read one frame into the stash. Bytes with the header, 0: none there, -EMSGSIZE: it never fits,
  * -ENOSPC: it was held. A port without headers reads behind the place of one, which is cleared.
  */
@@ -155,26 +205,17 @@ static ssize_t read_frame(struct pair *p)
 {
 	static const uint8_t no_header[PAIR_HDR];
 	struct iovec vec[VIRTQ_CHAIN_MAX], *first = vec;
-	const struct iovec *iov = p->stash.iov + p->stash.iov_first;
-	size_t want = p->bulk ? FRAME_MAX : EXPECT_MIN, covered = 0, fits;
-	unsigned all, n = 0, behind;
+	struct stash *s = &p->stash;
+	const struct iovec *iov = s->iov + s->iov_first;
+	size_t covered;
+	unsigned n = gather(p, vec, &covered);
 	ssize_t len;
 
-	fits = room(p, &all);
-	for (; n < all && covered < want; n++) {
-		vec[n] = iov[n];
-		covered += iov[n].iov_len;
-	}
-	vec[n] = (struct iovec){.iov_base = p->spill + min_u64(covered, FRAME_MAX),
-	                        .iov_len = FRAME_MAX};
-	behind = n + 1;
 	if (!p->dp->port->vnet_hdr) {
-		iov_copy_in(iov, all, 0, no_header, PAIR_HDR);
-		behind = pair_skip_header(&first, behind);
+		iov_copy_in(iov, s->iov_nr, 0, no_header, PAIR_HDR);
+		n = pair_skip_header(&first, n);
 	}
-	do
-		len = readv(p->port_fd, first, (int)behind);
-	while (len < 0 && errno == EINTR);
+	len = read_port(p->port_fd, first, n);
 	if (len <= 0)
 		return 0;
 	if (!p->dp->port->vnet_hdr)
@@ -182,14 +223,14 @@ static ssize_t read_frame(struct pair *p)
 	if (len > FRAME_MAX)
 		return -EMSGSIZE;
 	learn(p, (size_t)len);
-	if ((size_t)len > fits) {
+	if ((size_t)len > s->bytes) {
 		if (stash_full(p))
 			return -EMSGSIZE;
 		hold(p, covered, (size_t)len);
 		return -ENOSPC;
 	}
 	if ((size_t)len > covered)
-		iov_copy_in(iov, all, covered, p->spill + covered, (size_t)len - covered);
+		iov_copy_in(iov, s->iov_nr, covered, p->spill + covered, (size_t)len - covered);
 	return len;
 }
 
