@@ -35,12 +35,15 @@
 #include "vmm/util.h"
 
 /* A second, non-blocking description of a terminal or pipe; -1 where that is not needed or not to
- * be had. */
+ * be had. The master's end of a pseudo terminal is one that must not be opened again: that makes
+ * another terminal. */
 static int open_nonblocking(int fd)
 {
 	char path[32];
 	struct stat st;
 
+	if (ptsname_r(fd, path, sizeof(path)) == 0)
+		return -1;
 	if (fstat(fd, &st) < 0 || !(S_ISFIFO(st.st_mode) || S_ISCHR(st.st_mode)))
 		return -1;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);

@@ -179,6 +179,11 @@ static int set_rng(struct config *c, const char *value, struct err *err)
 	return virtio_options_parse(&c->rng_options, "--rng", value, err);
 }
 
+static int set_console(struct config *c, const char *value, struct err *err)
+{
+	return console_options_parse(&c->console, value, err);
+}
+
 /* CID[,KEY=VALUE...] */
 static int set_vsock(struct config *c, const char *value, struct err *err)
 {
@@ -229,6 +234,9 @@ static const struct option options[] = {
          SET(set_disk)},
 	{0, "rng", "[KEY=VALUE,...]", "an entropy device (virtio); keys: transport, notify, inject",
          SET(set_rng)},
+	{0, "console", "[WHERE][,KEY=VALUE...]",
+         "a console (virtio), the guest's hvc0; WHERE: pty, file:PATH, socket:PATH or fd:N",
+         SET(set_console)},
 	{0, "vsock", "CID[,KEY=VALUE...]",
          "a socket device (virtio) with the guest's context id; keys as for --rng", SET(set_vsock)},
 	{0, "test-device", NULL, "add the PCI test device", COUNT(test_device)},

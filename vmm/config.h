@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "arch/x86/boot.h"
+#include "vmm/console_host.h"
 #include "vmm/disk_options.h"
 #include "vmm/err.h"
 #include "vmm/kvm_irq.h"
@@ -47,6 +48,7 @@ struct config {
 	struct disk_options disks[CONFIG_DISKS_MAX];
 	bool rng; /* an entropy device, and where */
 	struct virtio_options rng_options;
+	struct console_options console;
 	uint32_t vsock_cid; /* 0: no socket device */
 	struct virtio_options vsock_options;
 	unsigned no_kvm_check; /* run a Linux kernel even where this KVM cannot */

@@ -331,6 +331,28 @@ static void destroy_rng(struct machine *m)
 	virtio_transport_remove(&m->rng_transport);
 }
 
+static int build_console(struct machine *m, struct err *err)
+{
+	int rc;
+
+	if (!m->in.console)
+		return 0;
+	rc = console_init(&m->console, "console", m->in.console, &m->vm.mem, m->in.loop);
+	if (rc < 0)
+		return rc;
+	rc = virtio_transport_add(&m->console_transport, &m->console.dev,
+	                          &m->in.config->console.virtio, &m->virtio, err);
+	if (rc < 0)
+		console_destroy(&m->console);
+	return rc;
+}
+
+static void destroy_console(struct machine *m)
+{
+	console_destroy(&m->console);
+	virtio_transport_remove(&m->console_transport);
+}
+
 static int build_vsock(struct machine *m, struct err *err)
 {
 	const struct config *c = m->in.config;
@@ -449,6 +471,7 @@ static const struct part {
 	{"network cards", build_nics, destroy_nics},
 	{"disks", build_disks, destroy_disks},
 	{"virtio-rng", build_rng, destroy_rng},
+	{"virtio-console", build_console, destroy_console},
 	{"virtio-vsock", build_vsock, destroy_vsock},
 	{"PCI addresses", assign_pci, NULL},
 	{"platform", build_platform, NULL},

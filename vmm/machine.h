@@ -10,6 +10,7 @@
 
 #include "arch/x86/boot.h"
 #include "arch/x86/platform.h"
+#include "devices/console/console.h"
 #include "devices/legacy/acpi_pm.h"
 #include "devices/legacy/i8042.h"
 #include "devices/legacy/ioapic.h"
@@ -48,6 +49,7 @@ struct machine_inputs {
 	unsigned nr_initrd;
 	struct loop *loop;
 	struct chardev *com1, *com2; /* com2 NULL: the guest has none */
+	struct chardev *console;     /* likewise */
 	struct event_sink events;    /* who watches; may be zero */
 };
 
@@ -73,6 +75,8 @@ struct machine {
 	struct disk *disks; /* config->nr_disks of them */
 	struct rng rng;
 	struct virtio_transport rng_transport;
+	struct console console;
+	struct virtio_transport console_transport;
 	struct vsock vsock;
 	struct virtio_transport vsock_transport;
 

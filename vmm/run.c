@@ -51,6 +51,7 @@ struct session {
 
 	struct loop loop;
 	struct chardev com1, com2;
+	struct console_host console;
 	int console_log; /* memory file with --exec, else -1 */
 	struct term_keys keys;
 	int signal_fd;
@@ -137,6 +138,11 @@ static int open_consoles(struct session *s, struct err *err)
 		rc = chardev_init(&s->com2, &s->loop, -1, STDOUT_FILENO);
 		if (rc < 0)
 			return err_errno(err, rc, "stdout");
+	}
+	if (c->console.present) {
+		rc = console_host_open(&s->console, &c->console, &s->loop, err);
+		if (rc < 0)
+			return rc;
 	}
 	rc = chardev_init(&s->com1, &s->loop, in, out);
 	if (rc < 0)
@@ -252,6 +258,7 @@ static int boot_once(struct session *s, struct err *err)
 		.loop = &s->loop,
 		.com1 = &s->com1,
 		.com2 = s->config.exec ? &s->com2 : NULL,
+		.console = s->config.console.present ? &s->console.chr : NULL,
 		.events = control_sink(s->control.control),
 	};
 	int rc;
@@ -367,6 +374,8 @@ static int run_guest(struct session *s, struct err *err)
 		chardev_flush(&s->com1, FLUSH_MS);
 		if (s->config.exec)
 			chardev_flush(&s->com2, FLUSH_MS);
+		if (s->config.console.present)
+			chardev_flush(&s->console.chr, FLUSH_MS);
 		if (end != MACHINE_POWEROFF && s->console_log >= 0)
 			show_console_log(s->console_log);
 		take_down(s);
@@ -395,6 +404,7 @@ static void session_close(struct session *s)
 	control_close(s->control.control);
 	chardev_destroy(&s->com1);
 	chardev_destroy(&s->com2);
+	console_host_close(&s->console);
 	loop_remove(&s->signals);
 	fd_close(&s->signal_fd);
 	fd_close(&s->console_log);

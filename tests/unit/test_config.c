@@ -260,6 +260,63 @@ static void words(void **state)
 	assert_int_equal(c.on_reset, ON_RESET_EXIT);
 }
 
+static void vsock(void **state)
+{
+	(void)state;
+	assert_int_equal(PARSE("-c", "1"), 0);
+	assert_int_equal(c.vsock_cid, 0);
+	assert_int_equal(PARSE("--vsock", "3"), 0);
+	assert_int_equal(c.vsock_cid, 3);
+	assert_int_equal(PARSE("--vsock=4294967294,transport=mmio,inject=ioctl"), 0);
+	assert_int_equal(c.vsock_cid, 0xfffffffe);
+	assert_true(c.vsock_options.mmio && c.vsock_options.inject_ioctl);
+	FAILS("^--vsock: a value", "--vsock");
+	FAILS("^--vsock 2: expected a context id from 3", "--vsock", "2");
+	FAILS("^--vsock 4294967295: expected", "--vsock", "4294967295");
+	FAILS("^--vsock 99999999999999999999: expected", "--vsock", "99999999999999999999");
+	FAILS("^--vsock 3x: expected", "--vsock", "3x");
+	FAILS("^--vsock -3: expected", "--vsock=-3");
+	FAILS("^--vsock ring=packed|^--vsock ring: expected", "--vsock", "3,ring=packed");
+	FAILS("^--vsock : expected transport", "--vsock", "3,");
+}
+
+static void console(void **state)
+{
+	char longest[128] = "file:";
+
+	(void)state;
+	assert_int_equal(PARSE("-c", "1"), 0);
+	assert_false(c.console.present);
+	assert_int_equal(PARSE("--console", "-c", "2"), 0);
+	assert_true(c.console.present);
+	assert_int_equal(c.console.kind, CONSOLE_PTY);
+	assert_int_equal(PARSE("--console", "pty,transport=mmio"), 0);
+	assert_true(c.console.virtio.mmio);
+	assert_int_equal(PARSE("--console=notify=exit"), 0);
+	assert_int_equal(c.console.kind, CONSOLE_PTY);
+	assert_true(c.console.virtio.notify_exit);
+	assert_int_equal(PARSE("--console", "file:a=b,transport=pci"), 0);
+	assert_int_equal(c.console.kind, CONSOLE_FILE);
+	assert_string_equal(c.console.path, "a=b");
+	assert_int_equal(PARSE("--console", "socket:/run/x"), 0);
+	assert_int_equal(c.console.kind, CONSOLE_SOCKET);
+	assert_string_equal(c.console.path, "/run/x");
+	assert_int_equal(PARSE("--console", "fd:7"), 0);
+	assert_int_equal(c.console.kind, CONSOLE_FD);
+	assert_int_equal(c.console.fd, 7);
+
+	FAILS("^--console tty: expected pty, file:PATH", "--console", "tty");
+	FAILS("^--console file:: a path has", "--console", "file:");
+	FAILS("^--console fd:: expected", "--console", "fd:");
+	FAILS("^--console fd:-1: expected", "--console", "fd:-1");
+	FAILS("^--console fd:1x: expected", "--console", "fd:1x");
+	FAILS("^--console transport=isa: expected", "--console", "pty,transport=isa");
+	memset(longest + 5, 'a', 107);
+	assert_int_equal(PARSE("--console", longest), 0);
+	longest[5 + 107] = 'a';
+	FAILS("a path has 1 to 107 bytes$", "--console", longest);
+}
+
 static void rng(void **state)
 {
 	(void)state;
@@ -506,6 +563,8 @@ int main(void)
 		cmocka_unit_test(names),
 		cmocka_unit_test(words),
 		cmocka_unit_test(rng),
+		cmocka_unit_test(vsock),
+		cmocka_unit_test(console),
 		cmocka_unit_test(disks),
 		cmocka_unit_test(what_does_not_go_together),
 		cmocka_unit_test(endless_values),

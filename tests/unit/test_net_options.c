@@ -102,6 +102,20 @@ static void vhost_user(void **state)
 	refused("user,wait=on", "only with datapath=vhost-user");
 }
 
+static void vhost_net(void **state)
+{
+	(void)state;
+	good("tap:tap0");
+	assert_int_equal(o.datapath, NET_DATAPATH_VMM);
+	good("tap:tap0,datapath=vhost-net,queues=4,poll-us=50,notify=exit,inject=ioctl");
+	assert_int_equal(o.datapath, NET_DATAPATH_VHOST_NET);
+	assert_int_equal(o.poll_us, 50);
+	good("datapath=vhost-net,port=fd:5");
+	refused("user,datapath=vhost-net", "to a tap only");
+	refused("none,datapath=vhost-net", "to a tap only");
+	refused("tap:tap0,datapath=vhost-net,pcap=x", "tcpdump -i");
+}
+
 static void forwards(void **state)
 {
 	(void)state;
@@ -217,6 +231,7 @@ int main(void)
 		cmocka_unit_test(ports),
 		cmocka_unit_test(keys),
 		cmocka_unit_test(vhost_user),
+		cmocka_unit_test(vhost_net),
 		cmocka_unit_test(forwards),
 		cmocka_unit_test(refusals),
 		cmocka_unit_test(a_switch_keeps_what_it_does_not_name),
