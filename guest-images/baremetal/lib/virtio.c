@@ -18,6 +18,7 @@ enum {
 	CAP_COMMON = 1,
 	CAP_NOTIFY = 2,
 	CAP_DEVICE = 4,
+	CAP_PCI = 5,
 };
 
 /* struct virtio_pci_common_cfg (4.1.4.3) */
@@ -74,54 +75,72 @@ static uint64_t cap_address(uint8_t devfn, unsigned at)
 	return addr;
 }
 
-static bool find_pci(struct virtio_dev *d, uint16_t type)
+static void capabilities(struct virtio_dev *d)
 {
-	int found = pci_find(PCI_VENDOR_VIRTIO, (uint16_t)(PCI_DEVICE_MODERN + type));
-	uint8_t devfn = (uint8_t)found;
-	unsigned at, bound = 48;
+	unsigned at = pci_read(d->devfn, PCI_CAP_PTR, 1) & 0xfc, bound = 48;
 
-	if (found < 0)
-		return false;
-	at = pci_read(devfn, PCI_CAP_PTR, 1) & 0xfc;
-	for (; at && bound--; at = pci_read(devfn, at + 1, 1) & 0xfc) {
-		if (pci_read(devfn, at, 1) != CAP_VENDOR)
+	for (; at && bound--; at = pci_read(d->devfn, at + 1, 1) & 0xfc) {
+		if (pci_read(d->devfn, at, 1) != CAP_VENDOR)
 			continue;
-		switch (pci_read(devfn, at + CAP_TYPE, 1)) {
+		switch (pci_read(d->devfn, at + CAP_TYPE, 1)) {
 		case CAP_COMMON:
-			d->common = cap_address(devfn, at);
+			d->common = cap_address(d->devfn, at);
 			break;
 		case CAP_NOTIFY:
-			d->notify = cap_address(devfn, at);
-			d->notify_scale = pci_read(devfn, at + CAP_SCALE, 4);
+			d->notify = cap_address(d->devfn, at);
+			d->notify_scale = pci_read(d->devfn, at + CAP_SCALE, 4);
 			break;
 		case CAP_DEVICE:
-			d->config = cap_address(devfn, at);
+			d->config = cap_address(d->devfn, at);
+			break;
+		case CAP_PCI:
+			d->window = at;
 			break;
 		}
 	}
+}
+
+bool virtio_probe_pci(struct virtio_dev *d, uint8_t devfn)
+{
+	unsigned id = pci_read(devfn, 2, 2);
+
+	*d = (struct virtio_dev){.devfn = devfn};
+	if (pci_read(devfn, 0, 2) != PCI_VENDOR_VIRTIO || id <= PCI_DEVICE_MODERN)
+		return false;
+	d->type = (uint16_t)(id - PCI_DEVICE_MODERN);
+	capabilities(d);
 	pci_write(devfn, PCI_COMMAND, 2, CMD_MEM_MASTER);
-	return d->common && d->notify && d->config;
+	return d->common && d->notify;
+}
+
+bool virtio_probe_mmio(struct virtio_dev *d, uint64_t addr)
+{
+	*d = (struct virtio_dev){.mmio = true, .base = addr, .config = addr + M_CONFIG};
+	if (read32(addr + M_MAGIC) != MAGIC || read32(addr + M_VERSION) != 2)
+		return false;
+	d->type = (uint16_t)read32(addr + M_DEVICE_ID);
+	return d->type;
+}
+
+static bool find_pci(struct virtio_dev *d, uint16_t type)
+{
+	int devfn = pci_find(PCI_VENDOR_VIRTIO, (uint16_t)(PCI_DEVICE_MODERN + type));
+
+	return devfn >= 0 && virtio_probe_pci(d, (uint8_t)devfn);
 }
 
 static bool find_mmio(struct virtio_dev *d, uint16_t type)
 {
 	uint64_t end = LAYOUT_VIRTIO_MMIO + LAYOUT_VIRTIO_MMIO_MAX * LAYOUT_VIRTIO_MMIO_STEP;
 
-	for (uint64_t at = LAYOUT_VIRTIO_MMIO; at < end; at += MMIO_STEP) {
-		if (read32(at + M_MAGIC) != MAGIC || read32(at + M_VERSION) != 2 ||
-		    read32(at + M_DEVICE_ID) != type)
-			continue;
-		d->mmio = true;
-		d->base = at;
-		d->config = at + M_CONFIG;
-		return true;
-	}
+	for (uint64_t at = LAYOUT_VIRTIO_MMIO; at < end; at += MMIO_STEP)
+		if (virtio_probe_mmio(d, at) && d->type == type)
+			return true;
 	return false;
 }
 
 bool virtio_find(struct virtio_dev *d, uint16_t type, enum virtio_where where)
 {
-	*d = (struct virtio_dev){0};
 	return (where != VIRTIO_MMIO && find_pci(d, type)) ||
 	       (where != VIRTIO_PCI && find_mmio(d, type));
 }

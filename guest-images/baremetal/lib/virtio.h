@@ -13,6 +13,7 @@
 
 #define VIRTIO_ID_NET   1
 #define VIRTIO_ID_BLOCK 2
+#define VIRTIO_ID_RNG   4
 
 #define VIRTIO_F_INDIRECT    28
 #define VIRTIO_F_EVENT_IDX   29
@@ -23,11 +24,14 @@
 
 struct virtio_dev {
 	bool mmio;
+	uint16_t type;
+	uint8_t devfn;         /* pci */
+	unsigned window;       /* pci: the configuration access capability, or 0 */
 	uint64_t base;         /* mmio: its registers */
 	uint64_t common;       /* pci: the common configuration */
 	uint64_t notify;       /* pci: the notification area */
 	uint32_t notify_scale; /* pci: bytes from one queue's place in it to the next one's */
-	uint64_t config;       /* the device's own configuration */
+	uint64_t config;       /* the device's own configuration; 0: it has none */
 	uint64_t features;     /* negotiated */
 };
 
@@ -40,6 +44,10 @@ enum virtio_where {
 /* The first device of this type. On PCI: bus 0; by memory: the places where trivm and QEMU's
  * microvm have theirs. */
 bool virtio_find(struct virtio_dev *d, uint16_t type, enum virtio_where where);
+
+/* The device of any type at this place, if there is one. */
+bool virtio_probe_pci(struct virtio_dev *d, uint8_t devfn);
+bool virtio_probe_mmio(struct virtio_dev *d, uint64_t addr);
 
 /*
  * Reset, then negotiate what the device offers of @wanted. False: it lacks VIRTIO_F_VERSION_1 or
