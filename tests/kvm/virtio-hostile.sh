@@ -18,7 +18,7 @@ seed_round() { # SEED MEMORY-OPS REGISTER-OPS [NAME]
 	local seed=$1 memory="seed=$1 ops=$2" registers="seed=$1 ops=$3 exits=2" what="virtio-hostile: seed $1${4:+, $4}"
 
 	attack "$what: rings of two NICs" "victim=rng $memory" \
-		--rng transport=mmio --net none --net none,transport=mmio
+		--rng transport=mmio --net user,poll-us=100000 --net none,transport=mmio,poll-us=100000
 	attack "$what: registers of two NICs" "victim=rng $registers" \
 		--rng transport=mmio --net none,ring=packed,queues=2 --net none,transport=mmio,ring=packed
 	attack "$what: rings of two NICs, user network, packed, exits" "victim=rng $memory" \
