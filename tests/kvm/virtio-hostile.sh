@@ -27,9 +27,12 @@ seed_round() { # SEED MEMORY-OPS REGISTER-OPS [NAME]
 		--rng transport=mmio,inject=ioctl --net none,queues=3 --net none
 	attack "$what: by two processors" "victim=net $memory" -c 2 \
 		--rng --net none,transport=mmio,queues=4 --net user,ring=packed --net none,transport=mmio
+	attack "$what: rings of two disks and a NIC" "victim=disk $memory" \
+		--disk "$tmp/disk" --disk "$tmp/disk2",transport=mmio --net none --disk "$tmp/disk3"
 }
 
 attacked=$trivm
+truncate -s 1M "$tmp/disk" "$tmp/disk2" "$tmp/disk3"
 if [ -z "${SOAK:-}" ]; then
 	seed_round 1 200000 10000
 else

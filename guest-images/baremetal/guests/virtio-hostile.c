@@ -4,8 +4,8 @@
  * each processor: accesses to every register of both transports, the MSI-X table and the
  * configuration space; queues set up rightly and half rightly; rings, tables and buffers changed
  * while devices look at them; notifications, resets in the middle. The one that is left out
- * ("victim=rng|net", the last of its kind) is used as a driver should, in between and at the end:
- * it must not notice. At the end all others must work, too, once they are reset.
+ * ("victim=rng|net|disk", the last of its kind) is used as a driver should, in between and at the
+ * end: it must not notice. At the end all others must work, too, once they are reset.
  *
  * The first processor attacks from CPL3, which is fast where CPL0 is emulated, but where a register
  * access takes longest: "exits=" says that one in so many operations is on registers, the others
@@ -449,25 +449,45 @@ static void other_cpu(unsigned cpu)
 
 /* ---- devices that have to work ---- */
 
-/* One request of a device that is set up; false: it does not answer. */
+/* Random bytes, a frame to send, or a disk's first sector. How many bytes the device is to write.
+ */
+static uint32_t ask(const struct virtio_dev *d, struct virtq *q)
+{
+	static uint8_t header[16], status, sector[512], table[48] __attribute__((aligned(16)));
+	const struct virtq_buf read[] = {{header, sizeof(header), false},
+	                                 {sector, sizeof(sector), true},
+	                                 {&status, 1, true}};
+
+	switch (d->type) {
+	case VIRTIO_ID_RNG:
+		virtq_add(q, 0, victim_buffer, 64, true);
+		return 64;
+	case VIRTIO_ID_BLOCK:
+		virtq_add_chain(q, 0, table, read, ARRAY_SIZE(read));
+		return sizeof(sector) + 1;
+	default:
+		virtq_add(q, 0, victim_buffer, 12 + 60, false);
+		return 0;
+	}
+}
+
+/* One request of a device that is set up; false: it does not answer, or not so. */
 static bool request(const struct virtio_dev *d, struct virtq *q)
 {
-	bool rng = d->type == VIRTIO_ID_RNG;
+	uint32_t len, expected = ask(d, q);
 	uint64_t start = 0;
-	uint32_t len;
 	int id;
 
-	virtq_add(q, 0, victim_buffer, rng ? 64 : 12 + 60, rng);
 	virtq_publish(q);
 	while ((id = virtq_get(q, &len)) < 0)
 		if (timed_out(&start, VICTIM_US))
 			return false;
-	return id == 0 && (!rng || len == 64);
+	return id == 0 && len == expected;
 }
 
 static bool bring_up(struct virtio_dev *d, struct virtq *q)
 {
-	if (!virtio_negotiate(d, VIRTIO_BIT(VIRTIO_F_EVENT_IDX)))
+	if (!virtio_negotiate(d, VIRTIO_BIT(VIRTIO_F_EVENT_IDX) | VIRTIO_BIT(VIRTIO_F_INDIRECT)))
 		return false;
 	/* Of a NIC the sending queue. */
 	if (!virtio_queue(d, q, d->type == VIRTIO_ID_NET, 16))
@@ -574,7 +594,9 @@ int guest_main(void)
 	arg_str("victim", word, sizeof(word));
 	ops = arg_num("ops", 100000);
 	exits = arg_num("exits", 128);
-	find(strcmp(word, "net") ? VIRTIO_ID_RNG : VIRTIO_ID_NET);
+	find(!strcmp(word, "net")    ? VIRTIO_ID_NET
+	     : !strcmp(word, "disk") ? VIRTIO_ID_BLOCK
+	                             : VIRTIO_ID_RNG);
 	print("%u targets, victim %s on %s\n", nr_targets, word, victim.mmio ? "mmio" : "pci");
 	if (!check(bring_up(&victim, &victim_queue), "the victim does not start"))
 		return check_status();
