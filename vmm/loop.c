@@ -4,6 +4,11 @@
  * epoll_wait() may return events for a source that an earlier callback of the same batch removes
  * (and whose memory it may free); loop_remove() therefore also blanks the source in the batch that
  * is being worked on.
+ *
+ * loop_stop() sets the flag before it makes wakefd readable, and while the flag is set nobody reads
+ * it: a thread that calls loop_once() several times between two looks at the flag cannot swallow
+ * the one wake-up and sleep on. A stop that was for an earlier run is read at the next one's first
+ * wait.
  */
 #include "vmm/loop.h"
 
@@ -97,7 +102,9 @@ int loop_once(struct loop *loop, int timeout_ms)
 		if (!batch[i].events)
 			continue; /* removed by a callback before this one */
 		if (!src) {
-			fd_drain(loop->wakefd);
+			/* Once it stops no wait sleeps any more, whoever waits before he looks. */
+			if (!loop->stopping)
+				fd_drain(loop->wakefd);
 			continue;
 		}
 		src->fn(src, batch[i].events);

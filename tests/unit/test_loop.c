@@ -331,6 +331,21 @@ static void stop_from_another_thread(void **state)
 	loop_destroy(&loop);
 }
 
+static void a_loop_that_stops_never_sleeps(void **state)
+{
+	struct loop loop;
+
+	(void)state;
+	assert_int_equal(loop_init(&loop), 0);
+	loop_stop(&loop);
+	assert_int_equal(loop_once(&loop, 0), 0);
+	assert_int_equal(loop_once(&loop, -1), 0); /* the alarm is for one that does */
+	loop.stopping = false;
+	assert_int_equal(loop_once(&loop, -1), 0); /* the stop before */
+	assert_int_equal(loop_once(&loop, 0), 0);
+	loop_destroy(&loop);
+}
+
 static void stop_here(struct loop_source *src, uint32_t events)
 {
 	count(src, events);
@@ -410,6 +425,7 @@ int main(void)
 		cmocka_unit_test(a_wait_ends_in_time),
 		cmocka_unit_test(stop_from_another_thread),
 		cmocka_unit_test(stop_from_a_callback),
+		cmocka_unit_test(a_loop_that_stops_never_sleeps),
 		cmocka_unit_test(signals),
 		cmocka_unit_test(failure_is_clean),
 	};
