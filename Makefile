@@ -4,7 +4,7 @@
 #   make run        boot a Linux guest to a shell, here or in the lab (tools/run says which and why)
 #   make test       unit, kvm, fuzz, lab and style tests; make test-unit ... for one of them
 #   make soak       the long forms of the tests
-#   make bench      start-up time against QEMU and a bare KVM program
+#   make bench      start-up time and a NIC's throughput, against QEMU and plain programs
 #   make guest lab  the default guest's image; the nested lab's image
 #   make disk       a Debian system on a disk image, for --disk
 #   make install    into PREFIX (/usr/local)

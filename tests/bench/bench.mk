@@ -17,10 +17,13 @@ $(BENCH_OUT)/startbench: tests/bench/startbench.c tests/bench/measure.c tests/be
 	@mkdir -p $(@D)
 	$(CC) $(BENCH_CFLAGS) -o $@ tests/bench/startbench.c tests/bench/measure.c
 
-$(BENCH_OUT)/netbench $(BENCH_OUT)/netplain: $(BENCH_OUT)/%: tests/bench/%.c tests/bench/nettap.c \
-		tests/bench/nettap.h
+$(BENCH_OUT)/netbench: $(addprefix tests/bench/,netbench.c netrun.c netrun.h nettap.c nettap.h)
 	@mkdir -p $(@D)
-	$(CC) $(BENCH_CFLAGS) -pthread -o $@ $< tests/bench/nettap.c
+	$(CC) $(BENCH_CFLAGS) -pthread -o $@ $(filter %.c,$^)
+
+$(BENCH_OUT)/netplain: $(addprefix tests/bench/,netplain.c nettap.c nettap.h)
+	@mkdir -p $(@D)
+	$(CC) $(BENCH_CFLAGS) -pthread -o $@ $(filter %.c,$^)
 
 .PHONY: bench-start bench-net bench-build
 bench-build: $(BENCH_OUT)/bare_kvm $(BENCH_OUT)/startbench $(BM_OUT)/byte-reset.elf \

@@ -25,48 +25,23 @@
  *goals is printed and never gates.
  */
 #define _GNU_SOURCE
-#include <ctype.h>
-#include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
-#include <sched.h>
 #include <signal.h>
-#include <spawn.h>
-#include <stdarg.h>
 #include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
-#include <x86intrin.h>
 
+#include "netrun.h"
 #include "nettap.h"
 
 #define ROUNDS_MAX 99
-#define WARM_MS    100
-#define MARGIN_MS  40 /* the guest goes on for so long after we looked */
-#define LIMIT_S    20
-
-#define QEMU "/usr/bin/qemu-system-x86_64"
-
-enum kind {
-	PLAIN,
-	TRIVM,
-	QEMU_VM,
-};
-
-struct candidate {
-	const char *name;
-	enum kind kind;
-	bool mmio, packed;
-	const char *skipped;
-};
+#define KICKS      2000
+#define PINGS      500
 
 enum {
 	C_PLAIN,
@@ -75,26 +50,19 @@ enum {
 	CANDIDATES = C_QEMU + 4,
 };
 
-static struct candidate candidates[CANDIDATES] = {
-	{"plain program", PLAIN, false, false, NULL},
-	{"trivm pci split", TRIVM, false, false, NULL},
-	{"trivm pci packed", TRIVM, false, true, NULL},
-	{"trivm mmio split", TRIVM, true, false, NULL},
-	{"trivm mmio packed", TRIVM, true, true, NULL},
-	{"QEMU q35 split", QEMU_VM, false, false, NULL},
-	{"QEMU q35 packed", QEMU_VM, false, true, NULL},
-	{"QEMU microvm split", QEMU_VM, true, false, NULL},
-	{"QEMU microvm packed", QEMU_VM, true, true, NULL},
+static const struct netrun_candidate candidates[CANDIDATES] = {
+	{"plain program", NETRUN_PLAIN, false, false, NULL},
+	{"trivm pci split", NETRUN_TRIVM, false, false, NULL},
+	{"trivm pci packed", NETRUN_TRIVM, false, true, NULL},
+	{"trivm mmio split", NETRUN_TRIVM, true, false, NULL},
+	{"trivm mmio packed", NETRUN_TRIVM, true, true, NULL},
+	{"QEMU q35 split", NETRUN_QEMU_VM, false, false, NULL},
+	{"QEMU q35 packed", NETRUN_QEMU_VM, false, true, NULL},
+	{"QEMU microvm split", NETRUN_QEMU_VM, true, false, NULL},
+	{"QEMU microvm packed", NETRUN_QEMU_VM, true, true, NULL},
 };
 
-struct load {
-	const char *name;
-	const char *mode; /* the guest's word */
-	unsigned size;
-	bool tap; /* false: trivm's port "none" */
-};
-
-static const struct load loads[] = {
+static const struct netrun_load loads[] = {
 	{"send 64 B", "tx", 64, true},           {"send 1500 B", "tx", 1500, true},
 	{"send 64 KiB", "tx", NETTAP_MAX, true}, {"receive 64 B", "rx", 64, true},
 	{"receive 1500 B", "rx", 1500, true},    {"receive 64 KiB", "rx", NETTAP_MAX, true},
@@ -102,342 +70,8 @@ static const struct load loads[] = {
 };
 #define LOADS (sizeof(loads) / sizeof(loads[0]))
 
-struct sample {
-	bool ok;
-	double pps;
-	double cpu_ns; /* a frame, without the vCPU */
-};
-
-static struct sample samples[LOADS][CANDIDATES][ROUNDS_MAX];
+static struct netrun_sample samples[LOADS][CANDIDATES][ROUNDS_MAX];
 static unsigned rounds = 5, window_ms = 250;
-static const char *build;
-static double tsc_khz;
-static char stderr_path[512];
-
-static double now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (double)ts.tv_sec * 1e3 + (double)ts.tv_nsec / 1e6;
-}
-
-static void sleep_ms(unsigned ms)
-{
-	struct timespec ts = {ms / 1000, (long)(ms % 1000) * 1000000};
-
-	nanosleep(&ts, NULL);
-}
-
-static void calibrate(void)
-{
-	double from = now_ms();
-	uint64_t tsc = __rdtsc();
-
-	sleep_ms(100);
-	tsc_khz = (double)(__rdtsc() - tsc) / (now_ms() - from);
-}
-
-/* ---- commands ---- */
-
-struct command {
-	char text[2048]; /* words, a NUL behind each */
-	size_t used;
-	char *argv[48];
-	unsigned n;
-};
-
-__attribute__((format(printf, 2, 3))) static void add(struct command *c, const char *fmt, ...)
-{
-	va_list ap;
-
-	c->argv[c->n++] = c->text + c->used;
-	va_start(ap, fmt);
-	c->used += (size_t)vsnprintf(c->text + c->used, sizeof(c->text) - c->used, fmt, ap) + 1;
-	va_end(ap);
-}
-
-static void add_words(struct command *c, const struct candidate *cand, const struct load *l,
-                      unsigned ms, const char *more)
-{
-	add(c, "mode=%s size=%u transport=%s ring=%s warm=%.0f ticks=%.0f%s", l->mode, l->size,
-	    cand->mmio ? "mmio" : "pci", cand->packed ? "packed" : "split", WARM_MS * tsc_khz,
-	    ms * tsc_khz, more);
-}
-
-static void trivm_command(struct command *c, const struct candidate *cand, const struct load *l,
-                          unsigned ms)
-{
-	add(c, "%s/trivm", build);
-	add(c, "run");
-	add(c, "-m");
-	add(c, "256M");
-	add(c, "-k");
-	add(c, "%s/baremetal/net.elf", build);
-	add(c, "--net");
-	add(c, "%s,transport=%s,ring=%s", l->tap ? "tap:" NETTAP_NAME : "none",
-	    cand->mmio ? "mmio" : "pci", cand->packed ? "packed" : "split");
-	add(c, "-p");
-	add_words(c, cand, l, ms, "");
-}
-
-static void qemu_command(struct command *c, const struct candidate *cand, const struct load *l,
-                         unsigned ms)
-{
-	static const char *const words[] = {
-		"-accel",   "kvm",  "-m",      "256",   "-nodefaults", "-no-reboot",
-		"-display", "none", "-serial", "stdio", "-name",       "netbench,debug-threads=on"};
-
-	add(c, QEMU);
-	for (unsigned i = 0; i < sizeof(words) / sizeof(words[0]); i++)
-		add(c, "%s", words[i]);
-	add(c, "-cpu"); /* with that one, KVM without hardware virtualization refuses QEMU's MSRs */
-	add(c, "host,-arch-capabilities");
-	add(c, "-M");
-	add(c, "%s", cand->mmio ? "microvm" : "q35");
-	add(c, "-global");
-	add(c, "virtio-mmio.force-legacy=false");
-	add(c, "-netdev");
-	add(c, "tap,id=n,ifname=" NETTAP_NAME ",script=no,downscript=no,vhost=off");
-	add(c, "-device");
-	add(c, "%s,netdev=n,packed=%s",
-	    cand->mmio ? "virtio-net-device" : "virtio-net-pci,disable-legacy=on",
-	    cand->packed ? "on" : "off");
-	add(c, "-device");
-	add(c, "isa-debug-exit,iobase=0xf4,iosize=1");
-	add(c, "-kernel");
-	add(c, "%s/baremetal/net.elf", build);
-	add(c, "-append");
-	add_words(c, cand, l, ms, " exit-port=0xf4");
-}
-
-static void make_command(struct command *c, const struct candidate *cand, const struct load *l)
-{
-	unsigned ms = window_ms + MARGIN_MS;
-
-	memset(c, 0, sizeof(*c));
-	if (cand->kind == TRIVM) {
-		trivm_command(c, cand, l, ms);
-	} else if (cand->kind == QEMU_VM) {
-		qemu_command(c, cand, l, ms);
-	} else {
-		add(c, "%s/bench/netplain", build);
-		add(c, "%s", l->mode);
-		add(c, "%u", l->size);
-		add(c, "%d", WARM_MS);
-		add(c, "%u", ms);
-	}
-}
-
-/* ---- one run ---- */
-
-static volatile pid_t victim;
-
-static void on_alarm(int sig)
-{
-	(void)sig;
-	if (victim > 0)
-		kill(victim, SIGKILL);
-}
-
-static pid_t spawn(struct command *c, FILE **out)
-{
-	posix_spawn_file_actions_t actions;
-	extern char **environ;
-	int fds[2], rc;
-	pid_t pid;
-
-	if (pipe2(fds, O_CLOEXEC) < 0)
-		return -1;
-	posix_spawn_file_actions_init(&actions);
-	posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-	posix_spawn_file_actions_adddup2(&actions, fds[1], STDOUT_FILENO);
-	posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, stderr_path,
-	                                 O_WRONLY | O_CREAT | O_TRUNC, 0644);
-	rc = posix_spawn(&pid, c->argv[0], &actions, NULL, c->argv, environ);
-	posix_spawn_file_actions_destroy(&actions);
-	close(fds[1]);
-	*out = fdopen(fds[0], "re");
-	if (rc) {
-		fclose(*out);
-		return -1;
-	}
-	victim = pid;
-	alarm(LIMIT_S);
-	return pid;
-}
-
-/* Calls @fn with each thread of @pid, and whether it is a vCPU. */
-static void each_thread(pid_t pid, void (*fn)(pid_t pid, pid_t tid, bool vcpu, void *arg),
-                        void *arg)
-{
-	char path[300], comm[32];
-	struct dirent *e;
-	DIR *dir;
-
-	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
-	dir = opendir(path);
-	while (dir && (e = readdir(dir))) {
-		FILE *f;
-
-		if (!isdigit(e->d_name[0]))
-			continue;
-		snprintf(path, sizeof(path), "/proc/%d/task/%s/comm", (int)pid, e->d_name);
-		f = fopen(path, "re");
-		if (f && fgets(comm, sizeof(comm), f))
-			fn(pid, atoi(e->d_name),
-			   !strncmp(comm, "vcpu", 4) || !strncmp(comm, "CPU ", 4), arg);
-		if (f)
-			fclose(f);
-	}
-	if (dir)
-		closedir(dir);
-}
-
-static void pin(pid_t pid, pid_t tid, bool vcpu, void *arg)
-{
-	cpu_set_t set;
-
-	(void)pid;
-	(void)arg;
-	CPU_ZERO(&set);
-	CPU_SET(vcpu ? 0 : 1, &set);
-	sched_setaffinity(tid, sizeof(set), &set);
-}
-
-static void add_cpu_ns(pid_t pid, pid_t tid, bool vcpu, void *arg)
-{
-	unsigned long long ns;
-	char path[64];
-	FILE *f;
-
-	if (vcpu)
-		return;
-	snprintf(path, sizeof(path), "/proc/%d/task/%d/schedstat", (int)pid, (int)tid);
-	f = fopen(path, "re");
-	if (f && fscanf(f, "%llu", &ns) == 1)
-		*(double *)arg += (double)ns;
-	if (f)
-		fclose(f);
-}
-
-static double cpu_ns(pid_t pid)
-{
-	double ns = 0;
-
-	each_thread(pid, add_cpu_ns, &ns);
-	return ns;
-}
-
-/* Reads @out to its end; the figures are in the line that begins with @mode. */
-static bool read_result(FILE *out, const char *mode, double khz, double *pps)
-{
-	char line[512], what[8];
-	double packets, bytes, ticks;
-	bool found = false;
-
-	while (fgets(line, sizeof(line), out)) {
-		if (sscanf(line, "%7s packets %lf bytes %lf ticks %lf", what, &packets, &bytes,
-		           &ticks) == 4 &&
-		    !strcmp(what, mode) && ticks > 0) {
-			*pps = packets / (ticks / khz) * 1e3;
-			found = true;
-		}
-		if (!strncmp(line, "FAIL", 4))
-			fputs(line, stderr);
-	}
-	return found;
-}
-
-static bool wait_ready(FILE *out)
-{
-	char line[512];
-
-	while (fgets(line, sizeof(line), out)) {
-		if (!strncmp(line, "ready", 5))
-			return true;
-		if (!strncmp(line, "FAIL", 4))
-			fputs(line, stderr);
-	}
-	return false;
-}
-
-static void show_stderr(void)
-{
-	char line[512];
-	FILE *f = fopen(stderr_path, "re");
-
-	while (f && fgets(line, sizeof(line), f))
-		fprintf(stderr, "    %s", line);
-	if (f)
-		fclose(f);
-}
-
-static bool run_one(const struct candidate *cand, const struct load *l, struct sample *s)
-{
-	bool generate = !strcmp(l->mode, "rx");
-	double cpu, from;
-	struct command c;
-	FILE *out;
-	pid_t pid;
-
-	make_command(&c, cand, l);
-	nettap_queue_length(l->size > NETTAP_LONG ? 64 : 1000);
-	pid = spawn(&c, &out);
-	if (pid < 0)
-		return false;
-	if (wait_ready(out)) {
-		each_thread(pid, pin, NULL);
-		if (generate && nettap_generate(l->size, sysconf(_SC_NPROCESSORS_ONLN) > 2 ? 2 : 1))
-			perror("netbench: packet socket");
-		sleep_ms(WARM_MS);
-		from = now_ms();
-		cpu = cpu_ns(pid);
-		sleep_ms(window_ms);
-		cpu = (cpu_ns(pid) - cpu) / (now_ms() - from);
-		s->ok = read_result(out, l->mode, cand->kind == PLAIN ? 1e6 : tsc_khz, &s->pps);
-		s->cpu_ns = s->pps ? cpu * 1e3 / s->pps : 0;
-		if (generate)
-			nettap_generate_stop();
-	}
-	fclose(out);
-	waitpid(pid, NULL, 0);
-	alarm(0);
-	victim = 0;
-	if (!s->ok) {
-		fprintf(stderr, "netbench: %s, %s: no result\n", cand->name, l->name);
-		show_stderr();
-	}
-	return s->ok;
-}
-
-/* ---- the idle guest ---- */
-
-static void idle(const struct candidate *cand)
-{
-	static const struct load nothing = {"idle", "idle", 64, true};
-	unsigned ms = 2000;
-	struct command c;
-	double cpu, from;
-	FILE *out;
-	pid_t pid;
-
-	make_command(&c, cand, &nothing);
-	pid = spawn(&c, &out);
-	if (pid < 0 || !wait_ready(out))
-		return;
-	sleep_ms(WARM_MS);
-	cpu = 0;
-	each_thread(pid, add_cpu_ns, &cpu);
-	from = now_ms();
-	sleep_ms(ms);
-	printf("%-20s %6.2f %% of a CPU, without its vCPU\n", cand->name,
-	       (cpu_ns(pid) - cpu) / 1e4 / (now_ms() - from));
-	kill(pid, SIGKILL);
-	fclose(out);
-	waitpid(pid, NULL, 0);
-	alarm(0);
-}
 
 /* ---- figures ---- */
 
@@ -479,7 +113,7 @@ static double ratio(unsigned load, unsigned cand, unsigned to, bool cpu)
 	unsigned n = 0;
 
 	for (unsigned r = 0; r < rounds; r++) {
-		const struct sample *a = &samples[load][cand][r], *b = &samples[load][to][r];
+		const struct netrun_sample *a = &samples[load][cand][r], *b = &samples[load][to][r];
 
 		if (a->ok && b->ok && b->pps && b->cpu_ns)
 			v[n++] = cpu ? a->cpu_ns / b->cpu_ns : a->pps / b->pps;
@@ -510,7 +144,7 @@ static void print_load(unsigned load)
 		printf("  %-19s %8.3f   (%6.3f-%6.3f)", candidates[i].name, m / unit, low / unit,
 		       high / unit);
 		print_ratio(ratio(load, i, C_PLAIN, false));
-		print_ratio(candidates[i].kind == TRIVM
+		print_ratio(candidates[i].kind == NETRUN_TRIVM
 		                    ? ratio(load, i, i + C_QEMU - C_TRIVM, false)
 		                    : 0);
 		printf(" %8.0f", median_of(load, i, true, NULL, NULL));
@@ -546,7 +180,7 @@ static void json_sample(FILE *f, unsigned load, unsigned i, const char *before)
 	        before, loads[load].name, candidates[i].name, m, low, high,
 	        m * loads[load].size / 1e9, median_of(load, i, true, NULL, NULL),
 	        ratio(load, i, C_PLAIN, false));
-	if (candidates[i].kind == TRIVM)
+	if (candidates[i].kind == NETRUN_TRIVM)
 		fprintf(f, ", \"to_qemu\": %.3f", ratio(load, i, i + C_QEMU - C_TRIVM, false));
 	fprintf(f, "}");
 }
@@ -595,6 +229,38 @@ static void report(const char *load_word)
 	}
 }
 
+static void report_idle(const struct netrun_candidate *cand)
+{
+	printf("%-20s %6.2f %% of a CPU\n", cand->name, netrun_idle(cand));
+}
+
+/* What else is of interest: costs of the four ways of notification, and of doing nothing. */
+static void report_rest(void)
+{
+	static const struct netrun_candidate ways[] = {
+		{"ioeventfd, irqfd", NETRUN_TRIVM, false, false, ",notify=ioeventfd,inject=irqfd"},
+		{"ioeventfd, ioctl", NETRUN_TRIVM, false, false, ",notify=ioeventfd,inject=ioctl"},
+		{"exit, irqfd", NETRUN_TRIVM, false, false, ",notify=exit,inject=irqfd"},
+		{"exit, ioctl", NETRUN_TRIVM, false, false, ",notify=exit,inject=ioctl"},
+	};
+	double us[2][4][ROUNDS_MAX];
+
+	for (unsigned r = 0; r < rounds; r++)
+		for (unsigned i = 0; i < 4; i++) {
+			us[0][i][r] = netrun_each_us(&ways[i], "kick", KICKS);
+			us[1][i][r] = netrun_each_us(&ways[i], "ping", PINGS);
+		}
+	printf("\nNotifications, us (trivm, PCI, port=none): a kick from CPL3; a frame sent from "
+	       "CPL0 "
+	       "until its\ninterrupt was handled, instructions that KVM emulates included:\n");
+	for (unsigned i = 0; i < 4; i++)
+		printf("%-20s kick %7.1f   round trip %7.1f\n", ways[i].name,
+		       median(us[0][i], rounds), median(us[1][i], rounds));
+	printf("\nAn idle guest with its NIC up:\n");
+	report_idle(&candidates[C_TRIVM]);
+	report_idle(&candidates[C_TRIVM + 2]);
+}
+
 /* ---- */
 
 /* Candidates and loads whose name contains these words. */
@@ -602,17 +268,18 @@ static void run_all(const char *only, const char *load)
 {
 	bool failed[CANDIDATES] = {false};
 
+	for (unsigned i = 0; access(NETRUN_QEMU, X_OK) && i < CANDIDATES; i++)
+		failed[i] = candidates[i].kind == NETRUN_QEMU_VM; /* not installed */
 	for (unsigned l = 0; l < LOADS; l++) {
 		for (unsigned r = 0; r < rounds; r++) {
 			for (unsigned n = 0; n < CANDIDATES; n++) {
 				unsigned i = (n + r) % CANDIDATES;
-				const struct candidate *c = &candidates[i];
+				const struct netrun_candidate *c = &candidates[i];
 
-				if (c->skipped || failed[i] ||
-				    (!loads[l].tap && c->kind != TRIVM) || !strstr(c->name, only) ||
-				    !strstr(loads[l].name, load))
+				if (failed[i] || (!loads[l].tap && c->kind != NETRUN_TRIVM) ||
+				    !strstr(c->name, only) || !strstr(loads[l].name, load))
 					continue;
-				failed[i] = !run_one(c, &loads[l], &samples[l][i][r]);
+				failed[i] = !netrun(c, &loads[l], window_ms, &samples[l][i][r]);
 			}
 		}
 	}
@@ -652,7 +319,6 @@ int main(int argc, char **argv)
 		{"only", required_argument, NULL, 'o'},   {"load", required_argument, NULL, 'l'},
 		{"json", required_argument, NULL, 'j'},   {0},
 	};
-	struct sigaction sa = {.sa_handler = on_alarm, .sa_flags = SA_RESTART};
 	const char *json = NULL, *only = "", *load = "", *why;
 	int opt;
 
@@ -672,26 +338,17 @@ int main(int argc, char **argv)
 	}
 	if (optind != argc - 1 || !rounds || rounds > ROUNDS_MAX || !window_ms)
 		usage();
-	build = argv[optind];
 	why = access("/dev/kvm", R_OK | W_OK) ? "/dev/kvm is not there or not ours to use"
 	                                      : nettap_enter();
 	if (why) {
 		printf("net bench skipped: %s\n", why);
 		return 0;
 	}
-	snprintf(stderr_path, sizeof(stderr_path), "%s/bench/net.stderr", build);
-	sigaction(SIGALRM, &sa, NULL);
 	go_first();
-	calibrate();
-	for (unsigned i = 0; access(QEMU, X_OK) && i < CANDIDATES; i++)
-		if (candidates[i].kind == QEMU_VM)
-			candidates[i].skipped = "not installed";
+	netrun_init(argv[optind]);
 	run_all(only, load);
 	report(load);
-	if (!*load) {
-		printf("\nAn idle guest with its NIC up:\n");
-		idle(&candidates[C_TRIVM]);
-		idle(&candidates[C_TRIVM + 2]);
-	}
+	if (!*load)
+		report_rest();
 	return json && write_json(json) ? 1 : 0;
 }

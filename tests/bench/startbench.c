@@ -57,9 +57,9 @@ struct candidate {
 };
 
 #define QEMU "/usr/bin/qemu-system-x86_64"
-#define QEMU_ARGS                                                                         \
-	"-accel", "kvm", "-cpu", "host", "-nodefaults", "-no-reboot", "-display", "none", \
-		"-serial", "stdio", "-m", "MEMORY", "-bios", "GUEST"
+#define QEMU_ARGS                                                                        \
+	"-accel", "kvm", "-cpu", "host,-arch-capabilities", "-nodefaults", "-no-reboot", \
+		"-display", "none", "-serial", "stdio", "-m", "MEMORY", "-bios", "GUEST"
 
 enum {
 	BARE_NONE,

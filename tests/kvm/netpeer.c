@@ -149,7 +149,10 @@ static void open_packet_socket(void)
 	int yes = 1;
 
 	fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
+	/* Past the queueing discipline: for a moment after the tap was opened it drops everything.
+	 */
 	if (fd < 0 || setsockopt(fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, &yes, sizeof(yes)) < 0 ||
+	    setsockopt(fd, SOL_PACKET, PACKET_QDISC_BYPASS, &yes, sizeof(yes)) < 0 ||
 	    bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0) {
 		perror("netpeer: packet socket");
 		exit(WRONG);
@@ -225,6 +228,7 @@ int main(int argc, char **argv)
 		open_packet_socket();
 	}
 	signal(SIGPIPE, SIG_IGN);
+	setvbuf(stdout, NULL, _IOLBF, 0);
 	out = start(argv + 3);
 	if (stream)
 		fd = accept(listener, NULL, NULL);

@@ -11,17 +11,19 @@
  *	mode=txrx            both
  *	mode=echo            send each frame back with its addresses swapped
  *	mode=idle            bring the NIC up, then halt for ever
- *	size=N               of sent frames (64); above 1518: one TCP segment of that size for the
- *	                     device to cut (HOST_TSO4), and as long ones are asked for (GUEST_TSO4)
- *	count=N              end after so many frames (sent, received, echoed)
+ *	mode=kick            time count= notifications of an empty ring, at CPL3 and at CPL0
+ *	mode=ping            time count= frames sent one by one, each until its interrupt has come
+ *(PCI); at CPL0, so that emulated instructions are part of it size=N               of sent frames
+ *(64); above 1518: one TCP segment of that size for the device to cut (HOST_TSO4), and as long ones
+ *are asked for (GUEST_TSO4) count=N              end after so many frames (sent, received, echoed)
  *	ticks=N              end after so many TSC ticks; with count= it is a limit whose passing is
  *a failure warm=N               TSC ticks that are not counted, first queue=N batch=N      queue
  *size (256) and frames between two looks at the device (64) rxbuf=N              bytes of a receive
  *buffer (2048; 4096 with long segments) event-idx=0          without VIRTIO_F_EVENT_IDX exit-port=N
  *where to write the exit status, for QEMU's isa-debug-exit
  *
- * Interrupts are never used. Notifications are, where the device wants them: an exit from CPL3 is
- * expensive, so everything is done in batches.
+ * Interrupts are used by mode=ping only. Notifications are, where the device wants them: an exit
+ *from CPL3 is expensive, so everything is done in batches.
  */
 #include "virtio.h"
 
@@ -62,7 +64,12 @@ enum {
 	MODE_RX = 2,
 	MODE_ECHO = 4,
 	MODE_IDLE = 8,
+	MODE_KICK = 16,
+	MODE_PING = 32,
 };
+
+#define VECTOR  0x60
+#define WAIT_US 1000000
 
 static struct virtio_dev dev;
 static struct virtq rxq, txq;
@@ -264,7 +271,7 @@ static uint64_t prepare(uint64_t unused)
 	(void)unused;
 	for (uint8_t *p = tx_buffer(0); p < rx_buffer(rxq.size); p += 4096)
 		*(volatile uint8_t *)p = 0;
-	for (unsigned id = 0; mode & MODE_TX && id < txq.size; id++) {
+	for (unsigned id = 0; mode & (MODE_TX | MODE_PING) && id < txq.size; id++) {
 		make_frame(id);
 		tx_free[tx_nr_free++] = (uint16_t)id;
 	}
@@ -301,6 +308,55 @@ static uint64_t drive(uint64_t unused)
 	}
 }
 
+/* ---- what notifications cost ---- */
+
+static uint64_t kick(uint64_t n)
+{
+	uint64_t begin = rdtsc();
+
+	for (uint64_t i = 0; i < n; i++)
+		virtq_kick(&txq);
+	return rdtsc() - begin;
+}
+
+static void time_kicks(void)
+{
+	uint64_t user = user_run(kick, count), kernel = kick(count);
+
+	print("kick packets %lu bytes 0 ticks %lu\n", count, user);
+	print("kick-cpl0 packets %lu bytes 0 ticks %lu\n", count, kernel);
+}
+
+static volatile unsigned interrupts;
+
+static void on_interrupt(struct trap *t)
+{
+	(void)t;
+	interrupts++;
+	apic_eoi();
+}
+
+static void time_pings(void)
+{
+	uint64_t begin = rdtsc();
+	uint32_t len;
+
+	for (uint64_t i = 0; i < count; i++) {
+		unsigned before = interrupts;
+		uint64_t start = 0;
+
+		virtq_want_interrupt(&txq);
+		virtq_add(&txq, 0, tx_buffer(0), (uint32_t)sizeof(struct net_hdr) + size, false);
+		virtq_publish(&txq);
+		while (interrupts == before && !timed_out(&start, WAIT_US))
+			irq_wait();
+		if (!check(interrupts != before && virtq_get(&txq, &len) == 0,
+		           "frame %lu: no interrupt", i))
+			return;
+	}
+	print("ping packets %lu bytes %lu ticks %lu\n", count, count * size, rdtsc() - begin);
+}
+
 /* ---- bringing it up ---- */
 
 __attribute__((noreturn)) static void finish(int status)
@@ -321,7 +377,8 @@ static unsigned parse_mode(const char *word)
 		unsigned mode;
 	} modes[] = {
 		{"tx", MODE_TX},     {"rx", MODE_RX},     {"txrx", MODE_TX | MODE_RX},
-		{"echo", MODE_ECHO}, {"idle", MODE_IDLE},
+		{"echo", MODE_ECHO}, {"idle", MODE_IDLE}, {"kick", MODE_KICK},
+		{"ping", MODE_PING},
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(modes); i++)
@@ -393,6 +450,12 @@ static void bring_up(void)
 	if (!check(virtio_negotiate(&dev, wanted), "features %lx are refused, status %x",
 	           dev.features, virtio_status(&dev)))
 		finish(check_status());
+	if (mode & MODE_PING) {
+		apic_init();
+		trap_set(VECTOR, on_interrupt);
+		if (!check(virtio_interrupts(&dev, VECTOR), "no MSI-X"))
+			finish(check_status());
+	}
 	check(!(wanted & ~dev.features), "features %lx are not offered", wanted & ~dev.features);
 	for (unsigned i = 0; i < sizeof(mac); i++)
 		mac[i] = read8(dev.config + i);
@@ -423,6 +486,13 @@ int guest_main(void)
 	if (mode == MODE_IDLE) {
 		virtq_publish(&rxq);
 		guest_halt();
+	}
+	if (mode & (MODE_KICK | MODE_PING)) {
+		if (mode & MODE_KICK)
+			time_kicks();
+		else
+			time_pings();
+		finish(check_status());
 	}
 	user_run(drive, 0);
 	if (mode & (MODE_TX | MODE_ECHO))

@@ -8,6 +8,8 @@
 #define PCI_CAP_PTR       0x34
 #define CMD_MEM_MASTER    0x6
 #define CAP_VENDOR        0x09
+#define CAP_MSIX          0x11
+#define MSIX_ENABLE       0x8000
 
 /* struct virtio_pci_cap (4.1.4) */
 #define CAP_TYPE   3
@@ -29,6 +31,7 @@ enum {
 #define C_STATUS        0x14
 #define C_QUEUE_SELECT  0x16
 #define C_QUEUE_SIZE    0x18
+#define C_QUEUE_MSIX    0x1a
 #define C_QUEUE_ENABLE  0x1c
 #define C_QUEUE_NOTIFY  0x1e
 #define C_QUEUE_DESC    0x20
@@ -204,6 +207,27 @@ void virtio_driver_ok(struct virtio_dev *d)
 	set_status(d, ACKNOWLEDGE | DRIVER | FEATURES_OK | VIRTIO_STATUS_DRIVER_OK);
 }
 
+/* Entry 0 of the table (PCI Local Bus 3.0, 6.8.2), for everything. */
+bool virtio_interrupts(struct virtio_dev *d, uint8_t vector)
+{
+	unsigned cap = d->mmio ? 0 : pci_cap(d->devfn, CAP_MSIX);
+	uint64_t table;
+	uint32_t where;
+
+	if (!cap)
+		return false;
+	where = pci_read(d->devfn, cap + 4, 4);
+	table = pci_bar_probe(d->devfn, where & 7).base + (where & ~7u);
+	map_page(table);
+	write32(table, LAYOUT_LAPIC | apic_id() << 12);
+	write32(table + 4, 0);
+	write32(table + 8, vector);
+	write32(table + 12, 0);
+	pci_write(d->devfn, cap + 2, 2, MSIX_ENABLE);
+	d->msix = true;
+	return true;
+}
+
 /* ---- queues ---- */
 
 /* A 64-bit register as two of 32: both transports want it so. */
@@ -251,6 +275,8 @@ static bool queue_pci(struct virtio_dev *d, struct virtq *q, uint16_t index, uin
 	write_address(d->common + C_QUEUE_DESC, q->desc);
 	write_address(d->common + C_QUEUE_DRIVER, q->driver);
 	write_address(d->common + C_QUEUE_DEVICE, q->device);
+	if (d->msix)
+		write16(d->common + C_QUEUE_MSIX, 0);
 	write16(d->common + C_QUEUE_ENABLE, 1);
 	return true;
 }

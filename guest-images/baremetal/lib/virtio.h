@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * virtio: a driver's view of a virtio 1.2 device for bare-metal guests: both transports (virtio.c)
- * and both ring formats (virtq.c). Polled: no interrupt is ever asked for.
+ * and both ring formats (virtq.c). Polled, unless an interrupt is asked for.
  *
  * The functions of the rings need no privilege: they are meant for code at CPL3 (user_run()). Those
  * of the device go through registers, each access an exit, and are called from either side.
@@ -27,6 +27,7 @@ struct virtio_dev {
 	uint16_t type;
 	uint8_t devfn;         /* pci */
 	unsigned window;       /* pci: the configuration access capability, or 0 */
+	bool msix;             /* interrupts were set up */
 	uint64_t base;         /* mmio: its registers */
 	uint64_t common;       /* pci: the common configuration */
 	uint64_t notify;       /* pci: the notification area */
@@ -54,6 +55,9 @@ bool virtio_probe_mmio(struct virtio_dev *d, uint64_t addr);
  * does not accept the choice (2.2.2, 3.1.1).
  */
 bool virtio_negotiate(struct virtio_dev *d, uint64_t wanted);
+/* Interrupts of all queues as @vector to this processor, before any queue is set up. On PCI only.
+ */
+bool virtio_interrupts(struct virtio_dev *d, uint8_t vector);
 void virtio_driver_ok(struct virtio_dev *d);
 uint8_t virtio_status(const struct virtio_dev *d);
 
@@ -100,6 +104,10 @@ void virtq_add_chain(struct virtq *q, uint16_t id, void *table, const struct vir
                      unsigned n);
 /* Show the device what was added, and notify it if it wants that. */
 void virtq_publish(struct virtq *q);
+/* Have the device interrupt when it is done with the next buffer. Once. */
+void virtq_want_interrupt(struct virtq *q);
+/* Notify the device, whether it wants that or not. */
+void virtq_kick(struct virtq *q);
 /* A buffer that the device is done with: its id, *@len bytes were written. -1: none. */
 int virtq_get(struct virtq *q, uint32_t *len);
 

@@ -2,9 +2,9 @@
 /*
  * The driver's side of virtqueues (virtio 1.2, 2.7 split, 2.8 packed), polled.
  *
- * Interrupts are suppressed for good: by the flag, by an event index that stays just behind what
- * the device has used, or by the event structure. Notifications are sent only where the device asks
- * for them, as from CPL3 each costs an exit.
+ * Interrupts are suppressed, unless one is asked for: by the flag, by an event index that stays
+ * just behind what the device has used, or by the event structure. Notifications are sent only
+ * where the device asks for them, as from CPL3 each costs an exit.
  *
  * On x86 stores are seen in their order, and so are loads: a compiler barrier is all that is
  * needed, but between a store and a load behind it (publishing, then reading what the device
@@ -69,7 +69,7 @@ static bool passed(uint16_t event, uint16_t new, uint16_t old)
 	return (uint16_t)(new - event - 1) < (uint16_t)(new - old);
 }
 
-static void notify(struct virtq *q)
+void virtq_kick(struct virtq *q)
 {
 	q->kicks++;
 	if (q->kick_wide)
@@ -211,12 +211,23 @@ void virtq_add_chain(struct virtq *q, uint16_t id, void *table, const struct vir
 void virtq_publish(struct virtq *q)
 {
 	if (q->packed ? packed_publish(q) : split_publish(q))
-		notify(q);
+		virtq_kick(q);
 }
 
 int virtq_get(struct virtq *q, uint32_t *len)
 {
 	return q->packed ? packed_get(q, len) : split_get(q, len);
+}
+
+void virtq_want_interrupt(struct virtq *q)
+{
+	if (q->packed)
+		store(&q->driver[EVENT_FLAGS], EVENT_ENABLE);
+	else if (q->event_idx)
+		store(&q->driver[RING_ENTRIES + q->size], q->used);
+	else
+		store(&q->driver[RING_FLAGS], 0);
+	barrier();
 }
 
 /* @n bytes of zeroed memory from a page's start. */
