@@ -315,6 +315,9 @@ static void test_broken(void **state)
 	loop_once(&n->loop, 0);
 	assert_int_equal(n->broken[4], 1);
 	fd_signal(err_fd); /* the kernel's last word came late */
+	assert_int_equal(loop_once(&n->loop, 0), 1);
+	assert_int_equal(n->broken[4], 1);
+	fd_signal(err_fd);
 	assert_int_equal(nic_start(n, 4, 0), 0);
 	loop_once(&n->loop, 0);
 	assert_int_equal(n->broken[4], 1);
