@@ -157,6 +157,16 @@ static int set_on_reset(struct config *c, const char *value, struct err *err)
 	return rc;
 }
 
+static int set_serial(struct config *c, const char *value, struct err *err)
+{
+	static const struct word words[] = {{"stdio", false}, {"socket", true}};
+	int v = 0;
+	int rc = set_word("--serial", value, words, ARRAY_SIZE(words), &v, err);
+
+	c->serial_socket = v;
+	return rc;
+}
+
 static int set_net(struct config *c, const char *value, struct err *err)
 {
 	if (c->nr_nics == CONFIG_NICS_MAX)
@@ -217,6 +227,13 @@ static const struct option options[] = {
 	{0, "name", "NAME", "name of the virtual machine", SET(set_name)},
 	{0, "control", "PATH|none", "the control socket (by the name, see `trivm list`)",
          STRING(control)},
+	{0, "serial", "stdio|socket",
+         "where the serial console is: here, or where `trivm console` finds it", SET(set_serial)},
+	{0, "daemonize", NULL, "go on in the background when the guest runs; --serial socket",
+         COUNT(daemonize)},
+	{0, "pid-file", "FILE", "write the process number to FILE when the guest runs",
+         STRING(pid_file)},
+	{0, "log-file", "FILE", "add messages to FILE once the guest runs", STRING(log_file)},
 	{0, "hugepages", NULL, "guest memory from the host's 2 MiB huge pages", COUNT(hugepages)},
 	{0, "prealloc", NULL, "allocate all guest memory at the start", COUNT(prealloc)},
 	{0, "boot", "auto|linux64|pvh", "boot protocol (auto: PVH if an ELF has the note)",
@@ -340,6 +357,9 @@ static int check(const struct config *c, struct err *err)
 	if (c->exec && c->kernel)
 		return err_set(err, -EINVAL,
 		               "--exec: works with the default guest only; leave out -k");
+	if (c->exec && (c->daemonize || c->serial_socket))
+		return err_set(err, -EINVAL,
+		               "--exec: its output is ours; leave out --daemonize and --serial");
 	if (c->initrd && !c->kernel)
 		return err_set(err, -EINVAL,
 		               "-i %s: the default guest has its own initrd; give -k as well",

@@ -34,6 +34,8 @@ struct config {
 	const char *name;    /* NULL: trivm-PID */
 	const char *control; /* path of the control socket, "none", NULL: by the name */
 	const char *dump_fdt;
+	const char *pid_file, *log_file; /* NULL: none; a daemon's log has a place of its own */
+	bool serial_socket; /* the serial console is on a socket, not on stdin and stdout */
 	const char *kvm_path;
 	unsigned cpus;
 	uint64_t memory; /* bytes */
@@ -41,6 +43,7 @@ struct config {
 	enum irqchip irqchip;
 	enum on_reset on_reset;
 	/* Switches: how often each was given. */
+	unsigned daemonize;
 	unsigned hugepages, prealloc, fdt, test_device, verbose, help;
 	unsigned nr_nics;
 	struct net_options nics[CONFIG_NICS_MAX];

@@ -103,6 +103,16 @@ static int quit(void *opaque, struct jsonrpc_call *call)
 	return state_reply(vm, call);
 }
 
+static int console_break(void *opaque, struct jsonrpc_call *call)
+{
+	struct control_vm *vm = opaque;
+	const struct chardev_client *dev = &vm->machine->in.com1->client;
+
+	(void)call;
+	dev->line_break(dev->opaque);
+	return 0;
+}
+
 /* --- device.list --- */
 
 /* Virtio 1.2, 2.1. */
@@ -205,6 +215,7 @@ static const struct jsonrpc_method methods[] = {
 	{"powerdown", "", powerdown},
 	{"reset", "", reset},
 	{"quit", "", quit},
+	{"console.break", "", console_break},
 	{"device.list", "", device_list},
 	{"device.rings", "id:string [ring:integer] [descriptors:boolean]", control_device_rings},
 	{"net.list", "[id:string]", control_net_list},

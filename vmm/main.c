@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "vmm/config.h"
+#include "vmm/attach.h"
 #include "vmm/ctl.h"
 #include "vmm/doctor.h"
 #include "vmm/exit_status.h"
@@ -23,34 +24,26 @@ static const struct command {
 	const char *name;
 	const char *help; /* NULL: not listed */
 	int (*main)(int argc, char **argv);
+	void (*more)(void); /* `trivm help NAME`; NULL: there is no more */
 } commands[] = {
-	{"run", "run a virtual machine", run_main},
-	{"list", "list the virtual machines that run", list_main},
-	{"ctl", "ask a running virtual machine, and tell it what to do", ctl_main},
-	{"doctor", "inspect this host: what works, and how to mend what does not", doctor_main},
-	{"help", "this list; `trivm help run`: the options of run", help_main},
-	{"version", "the version", version_main},
-	{"completion-words", NULL, words_main},
+	{"run", "run a virtual machine", run_main, run_help},
+	{"list", "list the virtual machines that run", list_main, list_help},
+	{"ctl", "ask a running virtual machine, and tell it what to do", ctl_main, ctl_help},
+	{"console", "attach to the console of one in the background", console_main, console_help},
+	{"doctor", "inspect this host: what works, and how to mend what does not", doctor_main,
+         doctor_help},
+	{"help", "this list; `trivm help run`: the options of run", help_main, NULL},
+	{"version", "the version", version_main, NULL},
+	{"completion-words", NULL, words_main, NULL},
 };
 
 static int help_main(int argc, char **argv)
 {
-	if (argc > 0 && strcmp(argv[0], "run") == 0) {
-		run_help();
-		return 0;
-	}
-	if (argc > 0 && strcmp(argv[0], "doctor") == 0) {
-		doctor_help();
-		return 0;
-	}
-	if (argc > 0 && strcmp(argv[0], "ctl") == 0) {
-		ctl_help();
-		return 0;
-	}
-	if (argc > 0 && strcmp(argv[0], "list") == 0) {
-		list_help();
-		return 0;
-	}
+	for (size_t i = 0; argc > 0 && i < ARRAY_SIZE(commands); i++)
+		if (commands[i].more && strcmp(argv[0], commands[i].name) == 0) {
+			commands[i].more();
+			return 0;
+		}
 	printf("Usage: trivm COMMAND [OPTION]...\n"
 	       "A small virtual machine monitor on KVM.\n\n");
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)

@@ -26,7 +26,9 @@
 
 #include "arch/x86/probe.h"
 #include "vmm/config.h"
+#include "vmm/attach.h"
 #include "vmm/control_vm.h"
+#include "vmm/daemon.h"
 #include "vmm/exit_status.h"
 #include "vmm/fd.h"
 #include "vmm/guest_image.h"
@@ -62,6 +64,9 @@ struct session {
 	char name[CONTROL_NAME_MAX + 1];
 	struct control_vm control;
 	struct jsonrpc methods;
+	struct attach *serial; /* --serial socket */
+	char console_path[CONTROL_PATH_MAX];
+	struct daemon daemon;
 };
 
 static void on_quit(void *opaque)
@@ -120,6 +125,22 @@ static int open_signals(struct session *s, struct err *err)
 	return rc < 0 ? err_errno(err, rc, "signalfd") : 0;
 }
 
+/* The serial console on a socket; @in and @out are the guest's end of it. */
+static int open_serial_socket(struct session *s, int *in, int *out, struct err *err)
+{
+	int fds[2];
+	int rc = control_path(s->console_path, s->name, "console", true, err);
+
+	if (rc == 0)
+		rc = attach_open(&s->serial, &s->loop, s->console_path, fds, err);
+	if (rc < 0)
+		return err_prefix(err, rc, "--serial socket");
+	s->control.console = s->console_path;
+	*in = fds[0];
+	*out = fds[1];
+	return 0;
+}
+
 static int open_consoles(struct session *s, struct err *err)
 {
 	const struct config *c = &s->config;
@@ -144,6 +165,11 @@ static int open_consoles(struct session *s, struct err *err)
 		if (rc < 0)
 			return rc;
 	}
+	if (c->daemonize || c->serial_socket) {
+		rc = open_serial_socket(s, &in, &out, err);
+		if (rc < 0)
+			return rc;
+	}
 	rc = chardev_init(&s->com1, &s->loop, in, out);
 	if (rc < 0)
 		return err_errno(err, rc, "console");
@@ -163,12 +189,6 @@ static int open_control(struct session *s, struct err *err)
 	char path[CONTROL_PATH_MAX];
 	int rc = 0;
 
-	if (c->name)
-		snprintf(s->name, sizeof(s->name), "%s", c->name);
-	else
-		snprintf(s->name, sizeof(s->name), "trivm-%d", (int)getpid());
-	s->control.config = c;
-	s->control.name = s->name;
 	if (c->control && strcmp(c->control, "none") == 0)
 		return 0;
 	s->methods = control_vm_methods(&s->control);
@@ -182,6 +202,29 @@ static int open_control(struct session *s, struct err *err)
 	log_warn("no control socket: %s (--control none: without this line)", err->msg);
 	err->msg[0] = '\0';
 	return 0;
+}
+
+/* The process that goes on, its name, and where its messages will go. */
+static int open_session(struct session *s, struct err *err)
+{
+	const struct config *c = &s->config;
+	char path[CONTROL_PATH_MAX];
+	int rc = c->daemonize ? daemon_fork(&s->daemon, err) : 0;
+
+	if (c->name)
+		snprintf(s->name, sizeof(s->name), "%s", c->name);
+	else
+		snprintf(s->name, sizeof(s->name), "trivm-%d", (int)getpid());
+	s->control.config = c;
+	s->control.name = s->name;
+	s->daemon.pid_file = c->pid_file;
+	if (rc == 0 && c->log_file)
+		return daemon_open_log(&s->daemon, c->log_file, false, err);
+	if (rc == 0 && c->daemonize)
+		rc = control_path(path, s->name, "log", true, err);
+	if (rc == 0 && c->daemonize)
+		rc = daemon_open_log(&s->daemon, path, true, err);
+	return rc;
 }
 
 /* The kernel command line: the default guest's own, then what the user added; or the user's alone.
@@ -270,8 +313,10 @@ static int boot_once(struct session *s, struct err *err)
 	rc = machine_build(s->machine, &in, err);
 	if (rc == 0)
 		rc = machine_start(s->machine, err);
-	if (rc == 0)
+	if (rc == 0) {
 		control_vm_started(&s->control);
+		rc = daemon_ready(&s->daemon, err);
+	}
 	if (rc == 0) {
 		rc = loop_run(&s->loop);
 		if (rc < 0)
@@ -371,7 +416,9 @@ static int run_guest(struct session *s, struct err *err)
 		        (s->control.reset || s->config.on_reset == ON_RESET_REBOOT);
 		s->control.reset = false;
 		status = exit_status(s);
+		attach_pump(s->serial);
 		chardev_flush(&s->com1, FLUSH_MS);
+		attach_pump(s->serial);
 		if (s->config.exec)
 			chardev_flush(&s->com2, FLUSH_MS);
 		if (s->config.console.present)
@@ -405,6 +452,7 @@ static void session_close(struct session *s)
 	chardev_destroy(&s->com1);
 	chardev_destroy(&s->com2);
 	console_host_close(&s->console);
+	attach_close(s->serial);
 	loop_remove(&s->signals);
 	fd_close(&s->signal_fd);
 	fd_close(&s->console_log);
@@ -412,14 +460,17 @@ static void session_close(struct session *s)
 	boot_close(&s->kernel);
 	free(s->exec_archive);
 	free(s->cmdline);
+	daemon_close(&s->daemon);
 }
 
 static int session_run(struct session *s)
 {
 	struct err err = {.msg = ""};
-	int rc = prepare(s, &err);
+	int rc = open_session(s, &err);
 	int status;
 
+	if (rc == 0)
+		rc = prepare(s, &err);
 	if (rc == 0) {
 		rc = loop_init(&s->loop);
 		if (rc < 0)
@@ -427,7 +478,7 @@ static int session_run(struct session *s)
 	}
 	if (rc < 0) {
 		log_error("%s", err.msg);
-		return rc == -EINVAL ? EXIT_USAGE : EXIT_HOST;
+		return is_usage(rc) ? EXIT_USAGE : EXIT_HOST;
 	}
 	rc = open_signals(s, &err);
 	if (rc == 0)
@@ -462,6 +513,7 @@ int run_main(int argc, char **argv)
 	/* Static: it is large, and there is one. */
 	static struct session session = {.signal_fd = -1,
 	                                 .console_log = -1,
+	                                 .daemon = {.ready_fd = -1, .log_fd = -1},
 	                                 .kernel = {.fd = -1},
 	                                 .loop = {.epfd = -1, .wakefd = -1}};
 	struct session *s = &session;

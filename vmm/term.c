@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <termios.h>
@@ -87,14 +88,17 @@ void term_raw(int fd)
 	make_raw();
 }
 
-static void help(void)
+static void help(const struct term_keys *keys)
 {
-	static const char text[] = "\r\nCtrl-A x   quit: the guest stops at once\r\n"
-				   "Ctrl-A b   send a break\r\n"
-				   "Ctrl-A h   this list\r\n"
-				   "Ctrl-A Ctrl-A   send one Ctrl-A\r\n";
+	char text[256];
+	int n = snprintf(text, sizeof(text),
+	                 "\r\nCtrl-A x   %s\r\n"
+	                 "Ctrl-A b   send a break\r\n"
+	                 "Ctrl-A h   this list\r\n"
+	                 "Ctrl-A Ctrl-A   send one Ctrl-A\r\n",
+	                 keys->quit_help ? keys->quit_help : "quit: the guest stops at once");
 
-	if (write(STDERR_FILENO, text, sizeof(text) - 1) < 0)
+	if (n > 0 && write(STDERR_FILENO, text, (size_t)n) < 0)
 		return;
 }
 
@@ -125,7 +129,7 @@ size_t term_filter(void *opaque, uint8_t *buf, size_t len)
 			break;
 		case 'h':
 		case '?':
-			help();
+			help(keys);
 			break;
 		default: /* not a key of ours: nothing, as the other monitors do */
 			break;

@@ -23,6 +23,7 @@ struct term_keys {
 	bool escaped; /* the last byte was Ctrl-A */
 	void (*quit)(void *opaque);
 	void (*send_break)(void *opaque);
+	const char *quit_help; /* what quit does; NULL: it ends the guest */
 	void *opaque;
 };
 
