@@ -93,21 +93,46 @@ static int set_port(struct net_options *o, const char *value, struct err *err)
 	return bad(err, "port", value, "user, tap, tap:NAME, fd:N, socket:PATH or none");
 }
 
+static const char *const datapaths[] = {
+	[NET_DATAPATH_VMM] = "vmm",
+	[NET_DATAPATH_VHOST_NET] = "vhost-net",
+	[NET_DATAPATH_VHOST_USER] = "vhost-user",
+};
+
 static int set_datapath(struct net_options *o, const char *value, struct err *err)
 {
-	static const char *const names[] = {
-		[NET_DATAPATH_VMM] = "vmm",
-		[NET_DATAPATH_VHOST_NET] = "vhost-net",
-		[NET_DATAPATH_VHOST_USER] = "vhost-user",
-	};
-
-	for (unsigned i = 0; i < ARRAY_SIZE(names); i++) {
-		if (strcmp(names[i], value) == 0) {
+	for (unsigned i = 0; i < ARRAY_SIZE(datapaths); i++) {
+		if (strcmp(datapaths[i], value) == 0) {
 			o->datapath = (enum net_datapath)i;
 			return 0;
 		}
 	}
 	return bad(err, "datapath", value, "vmm, vhost-net or vhost-user");
+}
+
+/* "off", or names with '+' between them. */
+static int set_switchable(struct net_options *o, const char *value, struct err *err)
+{
+	const char *at = value;
+
+	o->switchable = 0;
+	if (strcmp(value, "off") == 0)
+		return 0;
+	for (;;) {
+		size_t len = strcspn(at, "+");
+		unsigned i;
+
+		for (i = 0; i < ARRAY_SIZE(datapaths); i++)
+			if (strlen(datapaths[i]) == len && strncmp(datapaths[i], at, len) == 0)
+				break;
+		if (i == ARRAY_SIZE(datapaths))
+			return bad(err, "switchable", value,
+			           "off, or some of vmm+vhost-net+vhost-user");
+		o->switchable |= BIT(i);
+		if (!at[len])
+			return 0;
+		at += len + 1;
+	}
 }
 
 static int set_transport(struct net_options *o, const char *value, struct err *err)
@@ -251,6 +276,7 @@ static const struct {
 	{"local", set_local, true},
 	{"socket", set_socket, true},
 	{"wait", set_wait, true},
+	{"switchable", set_switchable, false},
 };
 
 static int set_word(struct net_options *o, char *word, bool first, struct err *err)
@@ -339,8 +365,12 @@ int net_options_parse(struct net_options *o, const char *text, struct err *err)
 	bool first = true;
 	int rc = 0;
 
-	*o = (struct net_options){
-		.fd = -1, .queues = 1, .queue_size = 256, .offloads = true, .wait_s = NET_WAIT_S};
+	*o = (struct net_options){.fd = -1,
+	                          .queues = 1,
+	                          .queue_size = 256,
+	                          .offloads = true,
+	                          .wait_s = NET_WAIT_S,
+	                          .switchable = BIT(ARRAY_SIZE(datapaths)) - 1};
 	if (!words)
 		return err_errno(err, -ENOMEM, "--net");
 	for (char *word; rc == 0 && (word = strsep(&rest, ",")); first = false)
@@ -407,6 +437,9 @@ int net_options_switch(struct net_options *o, const char *spec, struct err *err)
 	while (rc == 0 && (word = strsep(&rest, ",")))
 		rc = switch_word(&next, word, err);
 	free(words);
+	if (rc == 0 && !(next.switchable & BIT(next.datapath)) && next.datapath != o->datapath)
+		rc = err_set(err, -EPERM, "%s: --net switchable= does not allow it",
+		             datapaths[next.datapath]);
 	if (rc == 0)
 		rc = check_switched(&next, err);
 	if (rc == 0)

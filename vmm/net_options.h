@@ -39,6 +39,7 @@ struct net_options {
 	char local[108];       /* datagram socket: our own address */
 	bool mmio;             /* transport */
 	bool packed;
+	unsigned switchable; /* BIT(enum net_datapath): where a switch may lead */
 	bool offloads;
 	bool notify_exit, inject_ioctl;
 	unsigned queues; /* pairs */

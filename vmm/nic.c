@@ -16,6 +16,20 @@
 	 BIT64(VIRTIO_NET_F_HOST_TSO6) | BIT64(VIRTIO_NET_F_HOST_ECN) | \
 	 BIT64(VIRTIO_NET_F_HOST_UFO) | BIT64(56) /* HOST_USO */ | NET_GUEST_OFFLOADS)
 
+/*
+ * What not every datapath that the user allows has: a driver cannot be made to forget a feature
+ * when the road is changed. (Packed rings, which vhost-net lacks, are asked for by name.)
+ */
+#define NOT_EVERYWHERE                                                  \
+	(BIT64(VIRTIO_NET_F_HOST_UFO) | BIT64(VIRTIO_NET_F_GUEST_UFO) | \
+	 BIT64(54) /* GUEST_USO4 */ | BIT64(55) /* GUEST_USO6 */ | BIT64(56) /* HOST_USO */)
+
+static uint64_t masked(const struct net_options *o)
+{
+	return (o->offloads ? 0 : OFFLOADS) |
+	       (o->switchable & BIT(NET_DATAPATH_VHOST_USER) ? NOT_EVERYWHERE : 0);
+}
+
 static int open_port(const struct net_options *o, struct port **port, struct err *err)
 {
 	struct port_tap_config tap = {
@@ -130,7 +144,7 @@ static int build_net(struct nic *nic, const struct memory *mem, struct err *err)
 		.mtu = (uint16_t)o->mtu,
 		.pairs = o->queues,
 		.queue_size = o->queue_size,
-		.masked = o->offloads ? 0 : OFFLOADS,
+		.masked = masked(o),
 	};
 	struct datapath *dp;
 	int rc;

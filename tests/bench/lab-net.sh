@@ -31,10 +31,7 @@ say() { echo "lab-net: $*" >&2; }
 start() { # NAME NUMBER
 	local net=192.168.$((100 + $2)) tap=bench$2 dir=guest-$1 command
 	mkdir -p "$dir/trivm"
-	# The guest's DHCP client, which nobody answers, takes the address away when it begins.
-	command="iperf3 -s -D
-for i in 1 2 3 4 5; do killall udhcpc; ip link set eth0 up; ip addr replace $net.2/24 dev eth0; sleep 1; done
-sleep 100000"
+	command="ip link set eth0 up; ip addr add $net.2/24 dev eth0; iperf3 -s -D; sleep 100000"
 	ip tuntap add dev "$tap" mode tap vnet_hdr
 	ip addr add "$net.1/24" dev "$tap"
 	ip link set "$tap" up
@@ -44,11 +41,11 @@ sleep 100000"
 		(cd "$dir" && find trivm | busybox cpio -o -H newc 2>/dev/null) >"$dir/exec.cpio"
 		cat "$guest/initrd.img" "$dir/exec.cpio" >"$dir/initrd"
 		qemu-system-x86_64 -M q35 -enable-kvm -cpu host $common -nographic -nodefaults -serial "file:$dir/log" \
-			-kernel "$guest/vmlinuz" -initrd "$dir/initrd" -append "console=ttyS0 quiet" \
+			-kernel "$guest/vmlinuz" -initrd "$dir/initrd" -append "console=ttyS0 quiet ip=off" \
 			-netdev "tap,id=n,ifname=$tap,script=no,downscript=no,vhost=off" \
 			-device virtio-net-pci,netdev=n,disable-legacy=on,romfile= >"$dir/errors" 2>&1 </dev/null &
 	else
-		trivm run $common --net "tap:$tap$(words "$1")" --exec "$command" >"$dir/log" 2>&1 </dev/null &
+		trivm run $common -p ip=off --net "tap:$tap$(words "$1")" --exec "$command" >"$dir/log" 2>&1 </dev/null &
 	fi
 	for _ in $(seq 90); do
 		ping -c 1 -W 1 "$net.2" >/dev/null 2>&1 && return 0

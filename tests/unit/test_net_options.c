@@ -195,6 +195,12 @@ static void a_switch_keeps_what_it_does_not_name(void **state)
 	switched("port=tap:tap1");
 	assert_int_equal(o.datapath, NET_DATAPATH_VMM);
 	assert_false(net_options_same_port(&o, &before));
+	assert_int_equal(net_options_parse(&o, "tap:tap0,switchable=vmm+vhost-net", &err), 0);
+	switched("vhost-net");
+	switched("vmm");
+	assert_int_equal(net_options_switch(&o, "vhost-user,socket=/tmp/a", &err), -EPERM);
+	assert_int_equal(net_options_parse(&o, "tap:tap0,switchable=vmm+", &err), -EINVAL);
+	assert_int_equal(net_options_parse(&o, "tap:tap0,switchable=off", &err), 0);
 	switched("vmm,port=tap,bridge=br0");
 	assert_string_equal(o.where, "");
 	assert_string_equal(o.bridge, "br0");

@@ -1,0 +1,126 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# Inside the lab: a NIC whose datapath is switched while TCP and UDP run through it, between vmm, vhost-net
+# and vhost-user (trivm-switch), all on one bridge. switching.sh short|full
+#
+# Each line: TRANSPORT RING PAIRS SWITCHES OPTIONS. Packed rings: the kernel's vhost-net has none.
+set -u
+here=$(dirname "$0")
+. "$here/lib.sh"
+. "$here/net-lib.sh"
+limit=${LIMIT:-400}
+
+short="pci split 1 15 offloads=on
+mmio packed 2 8 offloads=on"
+full="pci split 1 75 offloads=on
+mmio split 2 75 offloads=on
+pci packed 2 75 offloads=on
+mmio packed 1 75 offloads=off
+pci split 1 30 notify=exit,inject=ioctl"
+
+net_host
+modprobe vhost_net
+for port in 5202 5203; do iperf3 -s -D -p $port >/dev/null; done
+dmesg -C
+
+# Three streams at once, for as long as the host switches: it says "stop" by a file on its web server.
+cat >guest-script <<'E2'
+ip link set eth0 up
+ip addr add 192.168.77.2/24 dev eth0
+n=0
+until ping -c 1 -W 1 192.168.77.1 >/dev/null 2>&1; do n=$((n + 1)); [ $n -lt 25 ] || exit 3; done
+ethtool -L eth0 combined "$PAIRS" 2>/dev/null
+dmesg -n 1; dmesg -c >/dev/null
+wget -q -O /dev/null http://192.168.77.1:8080/cgi-bin/ready
+iperf3 -c 192.168.77.1 -t "$SECONDS_IN_ALL" -b 20M >tcp 2>&1 &
+a=$!
+iperf3 -c 192.168.77.1 -p 5202 -u -b 200K -l 100 -t "$SECONDS_IN_ALL" -f k >udp-out 2>&1 &
+b=$!
+iperf3 -c 192.168.77.1 -p 5203 -u -b 200K -l 100 -t "$SECONDS_IN_ALL" -R -f k >udp-in 2>&1 &
+c=$!
+wait $a && wait $b && wait $c && echo STREAMS-COMPLETE
+for f in tcp udp-out udp-in; do sed -n "s/.*\(sender\|receiver\)/$f &/p" $f; grep -i error $f; done
+ping -c 3 -W 2 192.168.77.1 | grep -q ' 0% packet loss' && echo PING-AFTER
+# The emulated machine's clocks are not what this is about.
+dmesg -r | grep -v -i clocksource | sed 's/^/DMESG /'
+echo ANSWER-END
+E2
+
+# What a switch did: its gap goes to the file `gaps`.
+switch() { # SPEC
+	local answer
+	answer=$(trivm ctl --json g net net0 datapath "$1" 2>&1) || {
+		echo "     to $1: $answer"
+		return 1
+	}
+	[[ $answer =~ \"gap_us\":\ *([0-9]+) ]] && echo "${BASH_REMATCH[1]} $1" >>gaps
+}
+
+one() { # TRANSPORT RING PAIRS SWITCHES OPTIONS
+	local name="switching: $1, $2, $3 pairs, $5, $4 times" out="switching-$1-$2-$3-$5" roads n=0 seconds last=vmm i
+	local multi= spec wrong=0 guest
+	[ "$3" = 1 ] || multi=multi_queue
+	net_tap tap0 $multi
+	net_tap tap1
+	trivm-switch --port "$PWD/sw.sock" --uplink tap:tap1 >switch.log 2>&1 &
+	local switch=$!
+	roads=(vmm "vhost-user,socket=$PWD/sw.sock")
+	[ "$2" = packed ] || roads+=(vhost-net)
+	seconds=$(($4 + 6))
+	rm -f gaps ready
+	touch gaps
+	trivm run --name g -m 256M -c "$3" -p ip=off --net "tap:tap0,transport=$1,ring=$2,queues=$3,$5" --exec "PAIRS=$3
+SECONDS_IN_ALL=$seconds
+$(cat guest-script)" >"$out" 2>&1 </dev/null &
+	guest=$!
+	for i in $(seq 600); do [ ! -e ready ] || break; kill -0 $guest 2>/dev/null || break; sleep 0.2; done
+	sleep 1
+	while [ $n -lt "$4" ] && kill -0 $guest 2>/dev/null; do
+		spec=${roads[RANDOM % ${#roads[@]}]}
+		[ "$spec" != "$last" ] || [ $((RANDOM % 4)) = 0 ] || continue
+		case $((RANDOM % 8)) in
+		0) trivm ctl g pause >/dev/null && { switch "$spec" || wrong=$((wrong + 1)); } && trivm ctl g resume >/dev/null ;;
+		*) switch "$spec" || wrong=$((wrong + 1)) ;;
+		esac
+		last=$spec
+		n=$((n + 1))
+		sleep 0.$((RANDOM % 9 + 1))
+	done
+	for i in $(seq $((seconds * 10 + 600))); do kill -0 $guest 2>/dev/null || break; sleep 0.2; done
+	kill $guest 2>/dev/null
+	wait $guest
+	local status=$?
+	kill $switch
+	wait $switch 2>/dev/null
+	ip link del tap0
+	ip link del tap1
+	sort -n gaps | awk '{g[NR] = $1} END {if (NR) printf "     %d switches, gap in us: median %d, worst %d\n", NR, g[int((NR + 1) / 2)], g[NR]}'
+	grep -a -E '^(tcp|udp-out|udp-in) ' "$out" | sed 's/^/     /'
+	[ $status = 0 ] || { fail "$name: the guest ended with $status" "$out"; return; }
+	[ $wrong = 0 ] || { fail "$name: $wrong switches failed" "$out"; return; }
+	[ "$(wc -l <gaps)" = "$4" ] || { fail "$name: $(wc -l <gaps) switches" "$out"; return; }
+	for i in STREAMS-COMPLETE PING-AFTER ANSWER-END; do
+		grep -qx $i "$out" || { fail "$name: no $i" "$out"; return; }
+	done
+	# What the guest sent arrived, all of it: iperf3 counts by sequence numbers.
+	grep -qE '^udp-out .* 0/[0-9]+ \(0%\)  receiver' "$out" || { fail "$name: datagrams of the guest were lost" "$out"; return; }
+	if grep -q '^DMESG' "$out"; then fail "$name: messages of the guest's kernel" "$out"; else pass "$name"; fi
+}
+
+cat >www/cgi-bin/ready <<-END
+	#!/bin/sh
+	touch $PWD/ready
+	printf 'Content-Type: text/plain\r\n\r\nok\n'
+END
+chmod +x www/cgi-bin/ready
+
+case ${1:-short} in
+full) lines=$full ;;
+*) lines=$short ;;
+esac
+while read -r transport ring pairs switches options <&3; do
+	one "$transport" "$ring" "$pairs" "$switches" "$options"
+done 3<<<"$lines"
+if dmesg -l err,warn | grep -v -i -E 'promiscuous|kvm'; then fail "switching: messages of the host's kernel"; else pass "switching: the host's kernel is silent"; fi
+finish
