@@ -16,6 +16,10 @@
  * Receive (dp_vmm_rx.c). With no buffers left the port is not watched: frames wait there, until the
  * driver's kick.
  *
+ * Batches. What was used is shown to the driver at the end of a turn, or before that when it is a
+ * quarter of the ring: so the driver refills while we go on, and neither waits for the other. A
+ * ring of 256 buffers of 4 KiB holds 15 segments of 64 KiB, far less than a turn.
+ *
  * Fairness. Either direction works on at most PAIR_BATCH frames before the other has its turn; a
  * direction that has more to do says so, and the loop then looks at its fds without sleeping.
  *
@@ -56,6 +60,7 @@ static struct dp_vmm *dp_of(struct datapath *dp)
 
 void pair_flush(struct pair *p, struct pair_ring *r)
 {
+	r->unflushed = 0;
 	counter_add(&r->stats.batches, 1);
 	if (!virtq_flush(&r->q))
 		return;
@@ -63,6 +68,13 @@ void pair_flush(struct pair *p, struct pair_ring *r)
 		fd_signal(r->ring.call_fd);
 	else
 		p->dp->host.interrupt(p->dp->host.opaque, r->index);
+}
+
+void pair_pushed(struct pair *p, struct pair_ring *r, unsigned chains)
+{
+	r->unflushed += chains;
+	if (r->unflushed >= r->q.size / 4)
+		pair_flush(p, r);
 }
 
 void pair_broken(struct pair *p, struct pair_ring *r)

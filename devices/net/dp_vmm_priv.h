@@ -67,6 +67,7 @@ struct pair_ring {
 	bool on;        /* started */
 	struct datapath_ring ring;
 	struct virtq q;
+	unsigned unflushed;          /* chains pushed since the last flush */
 	struct datapath_stats stats; /* counters: the thread writes, anybody reads */
 };
 
@@ -99,6 +100,11 @@ struct pair {
 	uint64_t held_until; /* CLOCK_MONOTONIC, us: then it is dropped */
 };
 
+/*
+ * A frame's @chains were pushed, all of them. Shows them to the driver once they are as many as the
+ * driver should go on with.
+ */
+void pair_pushed(struct pair *p, struct pair_ring *r, unsigned chains);
 /* Show the driver what was pushed, and interrupt it if it wants that. */
 void pair_flush(struct pair *p, struct pair_ring *r);
 /* The ring is broken: tell the NIC. */

@@ -284,6 +284,8 @@ static void deliver(struct pair *p, size_t len)
 	}
 	counter_add(&p->rx.stats.packets, 1);
 	counter_add(&p->rx.stats.bytes, len - PAIR_HDR);
+	/* Never a part of a frame: its buffers are used together (5.1.6.4). */
+	pair_pushed(p, &p->rx, chains);
 }
 
 /* Read one frame and deal with it. 1: did; 0: nothing there, or no buffers; negative: broken. */
@@ -323,7 +325,6 @@ static int receive_frame(struct pair *p)
 
 bool pair_receive(struct pair *p)
 {
-	uint64_t before = p->rx.stats.packets;
 	unsigned done = 0;
 	int rc = 0;
 
@@ -332,7 +333,7 @@ bool pair_receive(struct pair *p)
 		return false;
 	while (done < PAIR_BATCH && (rc = receive_frame(p)) == 1)
 		done++;
-	if (p->rx.stats.packets != before)
+	if (p->rx.unflushed)
 		pair_flush(p, &p->rx);
 	if (rc < 0)
 		pair_broken(p, &p->rx);

@@ -95,6 +95,7 @@ static unsigned transmit_chains(struct pair *p, struct virtq_chain *chains, unsi
 			break;
 		}
 		virtq_push(&p->tx.q, &chains[i], 0);
+		pair_pushed(p, &p->tx, 1);
 	}
 	for (unsigned left = n; left > i; left--)
 		virtq_unpop(&p->tx.q, &chains[left - 1]);
@@ -112,7 +113,7 @@ bool pair_transmit(struct pair *p)
 	while (done < PAIR_BATCH && !p->tx_blocked &&
 	       (n = take(p, &a, (unsigned)min_u64(AHEAD, PAIR_BATCH - done))))
 		done += transmit_chains(p, a.chains, n);
-	if (done)
+	if (p->tx.unflushed)
 		pair_flush(p, &p->tx);
 	if (q->broken)
 		pair_broken(p, &p->tx);
