@@ -505,6 +505,25 @@ static void a_link_that_is_down_carries_nothing(void **state)
 	end(&f);
 }
 
+/* The driver gets a quarter of its ring back at once, though there is more to do. */
+static void a_turn_is_shown_in_parts(void **state)
+{
+	const unsigned chains = SIZE / 4 + 1, len = chains * CHAIN - HDR;
+	struct fixture f;
+
+	(void)state;
+	start(&f, MRG, false, 0);
+	f.dp->ops->set_link(f.dp, false);
+	add_buffers(&f, SIZE, 8);
+	for (unsigned i = 1; i <= 3; i++)
+		wire_send(&f, len, i);
+	f.dp->ops->set_link(f.dp, true);
+	for (unsigned i = 1; i <= 3; i++)
+		assert_int_equal(take_frame(&f, len, i, false), chains);
+	wait_for(stats(&f, 0).batches == 3);
+	end(&f);
+}
+
 static void a_broken_ring_leaves_the_other_alone(void **state)
 {
 	struct fixture f;
@@ -629,6 +648,7 @@ int main(void)
 		TEST(the_nic_says_what_is_received),
 		TEST(stopping_loses_nothing),
 		TEST(a_link_that_is_down_carries_nothing),
+		TEST(a_turn_is_shown_in_parts),
 		TEST(a_broken_ring_leaves_the_other_alone),
 		TEST(a_port_whose_other_end_closes_is_left),
 		TEST(polling_moves_the_same_frames),
