@@ -238,6 +238,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	f->dp->ops->teardown(f->dp);
 	fuzz_check(!f->pair->rx.on && !f->pair->tx.on && !f->pair->runs);
 	f->dp->ops->destroy(f->dp);
+	port_close(&f->port);
 	close(f->wire);
 	close(f->kick[0]);
 	close(f->kick[1]);
