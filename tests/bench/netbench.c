@@ -153,21 +153,30 @@ static void print_load(unsigned load)
 	}
 }
 
-/* The worst of trivm's four at one load. */
-static void print_goal(unsigned load, bool qemu, double goal)
+/* The worst of trivm's four at one load: of the rates, and of the CPU time for each frame. */
+static double worst(unsigned load, bool qemu, bool cpu)
 {
-	double worst = 0;
+	double w = 0;
 
 	for (unsigned i = C_TRIVM; i < C_QEMU; i++) {
-		double r = ratio(load, i, qemu ? i + C_QEMU - C_TRIVM : C_PLAIN, false);
+		double r = ratio(load, i, qemu ? i + C_QEMU - C_TRIVM : C_PLAIN, cpu);
 
-		if (r && (!worst || r < worst))
-			worst = r;
+		if (cpu && r)
+			r = 1 / r;
+		if (r && (!w || r < w))
+			w = r;
 	}
-	if (worst)
-		printf("%-15s trivm / %-6s %5.2f  goal %5.2f  %s\n", loads[load].name,
-		       qemu ? "QEMU" : "plain", worst, goal,
-		       worst >= goal ? "PASS" : "short of the goal");
+	return w;
+}
+
+static void print_goal(unsigned load, bool qemu, double goal)
+{
+	double rate = worst(load, qemu, false);
+
+	if (rate)
+		printf("%-15s trivm / %-6s %5.2f (by CPU time %5.2f)  goal %5.2f  %s\n",
+		       loads[load].name, qemu ? "QEMU" : "plain", rate, worst(load, qemu, true),
+		       goal, rate >= goal ? "PASS" : "short of the goal");
 }
 
 static void json_sample(FILE *f, unsigned load, unsigned i, const char *before)
