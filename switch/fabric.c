@@ -7,6 +7,11 @@
  * Most frames of a batch have the same two addresses as the one before. A port remembers its last
  * decision; it holds as long as the table's generation and clock are the same.
  *
+ * A full port. If a batch is for that port alone, the sender may keep what does not fit: its ring
+ * fills, and its driver waits, as it would for a real wire. This is bounded in time (sw.c). With
+ * several receivers in a batch there is no such point at which to stop, and the frames that do not
+ * fit are dropped, as by any switch.
+ *
  * Learning and forwarding are those of an IEEE 802.1Q bridge: a frame goes to the port where its
  * destination was last heard, and to all ports of its VLAN if that is not known or is a group.
  * Frames for a bridge itself (01:80:c2:00:00:00 to :0f, 8.6.3) go nowhere.
@@ -67,7 +72,6 @@ static void enqueue(struct fabric *f, struct sw_port *to, struct sw_frame *frame
 
 static void flood(struct fabric *f, struct sw_port *from, struct sw_frame *frame)
 {
-	from->counters.rx_flooded++;
 	for (unsigned i = 0; i < f->nr_ports; i++)
 		if (f->ports[i]->up && may_reach(from, f->ports[i]))
 			enqueue(f, f->ports[i], frame);
@@ -112,45 +116,65 @@ static int decide(struct fabric *f, struct sw_port *from, mac_key_t src, mac_key
 	return from->last_port;
 }
 
-static void route(struct fabric *f, struct sw_port *from, struct sw_frame *frame)
+static enum sw_fate route(struct fabric *f, struct sw_port *from, struct sw_frame *frame)
 {
 	uint64_t vlan = (uint64_t)from->vlan << 48;
 	uint64_t src, dst;
 	int port;
 
 	addresses(frame, &dst, &src);
-	if (__builtin_expect(mac_key_is_group(src), 0)) {
-		from->counters.rx_malformed++;
-		return;
-	}
-	from->counters.rx_packets++;
-	from->counters.rx_bytes += frame->len;
+	if (__builtin_expect(mac_key_is_group(src), 0))
+		return SW_MALFORMED;
 	port = decide(f, from, src | vlan, dst | vlan);
 	if (port == MAC_TABLE_NONE) {
 		if (is_reserved(dst))
-			from->counters.rx_filtered++;
-		else
-			flood(f, from, frame);
-		return;
+			return SW_FILTERED;
+		flood(f, from, frame);
+		return SW_FLOODED;
 	}
 	if (!may_reach(from, f->ports[port]))
-		from->counters.rx_filtered++;
-	else if (!f->ports[port]->up)
-		f->ports[port]->counters.tx_down++;
-	else
+		return SW_FILTERED;
+	if (f->ports[port]->up)
 		enqueue(f, f->ports[port], frame);
+	else
+		f->ports[port]->counters.tx_down++;
+	return SW_FORWARDED;
 }
 
-void fabric_forward(struct fabric *f, struct sw_port *from, struct sw_frame *frames, unsigned n)
+/* What came in, and was dealt with. */
+static void count(struct sw_counters *c, const struct sw_frame *frames, unsigned n)
 {
+	for (unsigned i = 0; i < n; i++) {
+		if (__builtin_expect(frames[i].fate == SW_MALFORMED, 0)) {
+			c->rx_malformed++;
+			continue;
+		}
+		c->rx_packets++;
+		c->rx_bytes += frames[i].len;
+		c->rx_filtered += frames[i].fate == SW_FILTERED;
+		c->rx_flooded += frames[i].fate == SW_FLOODED;
+	}
+}
+
+unsigned fabric_forward(struct fabric *f, struct sw_port *from, struct sw_frame *frames, unsigned n)
+{
+	bool alone;
+
 	for (unsigned i = 0; i < n; i++)
-		route(f, from, &frames[i]);
+		frames[i].fate = route(f, from, &frames[i]);
+	alone = f->nr_touched == 1;
 	for (unsigned i = 0; i < f->nr_touched; i++) {
 		struct sw_port *to = f->touched[i];
-		unsigned nr = to->nr_out;
+		unsigned nr = to->nr_out, done;
 
 		to->nr_out = 0;
-		to->ops->deliver(to, to->out, nr);
+		done = to->ops->deliver(to, to->out, nr, alone && !to->stuck);
+		if (done < nr) {
+			f->full = to;
+			n = (unsigned)(to->out[done] - frames);
+		}
 	}
 	f->nr_touched = 0;
+	count(&from->counters, frames, n);
+	return n;
 }

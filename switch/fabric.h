@@ -24,12 +24,21 @@
 #define SW_FRAME_MAX (65535 + 18) /* the largest segmentation offload behind two headers */
 #define SW_HDR       sizeof(struct virtio_net_hdr_v1)
 
+/* What the fabric decided. */
+enum sw_fate {
+	SW_MALFORMED,
+	SW_FILTERED,
+	SW_FORWARDED,
+	SW_FLOODED
+};
+
 /* One frame, Ethernet header first. */
 struct sw_frame {
 	const struct iovec *iov;
 	unsigned nr;
 	uint32_t len;
 	unsigned queue; /* of the sender's: frames of one queue stay in order */
+	enum sw_fate fate;
 	/* Our own, checked copy; all zero for a frame that is complete. num_buffers is not used. */
 	bool offload;
 	struct virtio_net_hdr_v1 hdr;
@@ -53,8 +62,13 @@ struct sw_counters {
 struct sw_port;
 
 struct sw_port_ops {
-	/* Deliver @n frames (1 to SW_BATCH); what does not fit is dropped and counted. */
-	void (*deliver)(struct sw_port *port, struct sw_frame *const *frames, unsigned n);
+	/*
+	 * Deliver @n frames (1 to SW_BATCH) in order. What does not fit is dropped and counted,
+	 * but if @may_wait the port can ask to be offered the rest again: it returns how many it
+	 * has dealt with, and sees to it that epoll wakes when there is room.
+	 */
+	unsigned (*deliver)(struct sw_port *port, struct sw_frame *const *frames, unsigned n,
+	                    bool may_wait);
 };
 
 /* Embedded in whoever implements a port. */
@@ -65,6 +79,7 @@ struct sw_port {
 	uint16_t vlan;  /* 0: none */
 	bool isolated;  /* reaches only ports that are not */
 	bool up;        /* somebody is there to deliver to */
+	bool stuck;     /* full for so long that nobody waits for it, until it takes a frame */
 	struct sw_counters counters;
 
 	/* The fabric's. The last decision, which holds while table and clock stay the same. */
@@ -82,6 +97,7 @@ struct fabric {
 	/* Ports with nr_out != 0. */
 	unsigned nr_touched;
 	struct sw_port *touched[SW_PORTS_MAX];
+	struct sw_port *full; /* who asked to wait, when fabric_forward() did not deal with all */
 };
 
 /* @age: seconds until a station that is silent is forgotten. 0 or a negative errno. */
@@ -95,8 +111,13 @@ int fabric_add(struct fabric *f, struct sw_port *port);
 /* The port's peer is gone: forget its stations. */
 void fabric_port_down(struct fabric *f, struct sw_port *port);
 
-/* @n frames (at most SW_BATCH), each with len >= SW_FRAME_MIN, came in from @from. */
-void fabric_forward(struct fabric *f, struct sw_port *from, struct sw_frame *frames, unsigned n);
+/*
+ * @n frames (at most SW_BATCH), each with len >= SW_FRAME_MIN, came in from @from. How many were
+ * dealt with: less than @n if they were all for one port, f->full, and that is full. The rest is to
+ * be brought again; if that goes on for too long, the caller says that the port is stuck.
+ */
+unsigned fabric_forward(struct fabric *f, struct sw_port *from, struct sw_frame *frames,
+                        unsigned n);
 
 /* The table's clock: seconds, monotonic. */
 static inline void fabric_tick(struct fabric *f, uint32_t now)

@@ -51,7 +51,9 @@ struct guest_ring {
 	void *inflight; /* its part of the inflight region; NULL: none */
 	uint16_t noted; /* packed: descriptors noted there since the last flush */
 	struct loop_source kick;
-	int active; /* place in sw->active, or -1 */
+	bool blocked; /* its frames wait for a full port, until the next turn of the loop */
+	uint64_t blocked_since; /* monotonic microseconds; 0: they do not wait */
+	int active;             /* place in sw->active, or -1 */
 };
 
 /* Chains popped from a receive ring for the frames of one batch. */
@@ -168,7 +170,10 @@ void guest_rings_stop(struct guest *g);
 /* After rings, or their enabling, have changed: whom to deliver to. */
 void guest_receivers(struct guest *g);
 
-/* A turn of a transmit ring: at most SW_BATCH chains. How many there were. */
+/*
+ * A turn of a transmit ring: at most SW_BATCH chains. How many were dealt with. If the receiver is
+ * full that may be less than there are, and r->blocked_since says since when.
+ */
 unsigned guest_ring_poll(struct guest_ring *r);
 /* Ask for kicks. True: there is work already, and none were asked for. */
 bool guest_ring_arm(struct guest_ring *r);

@@ -80,8 +80,7 @@ int guest_get_inflight(struct guest *g, struct err *err)
 	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) < 0) {
 		rc = -errno;
 		fd_close(&fd);
-		return err_errno(err, rc, "a memfd of %llu bytes",
-		                 (unsigned long long)i.mmap_size);
+		return err_errno(err, rc, "a memfd of %llu bytes", (unsigned long long)i.mmap_size);
 	}
 	fd_close(&g->reply_fd);
 	g->reply_fd = fd;

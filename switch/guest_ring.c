@@ -10,9 +10,11 @@
  *
  * Into a receive ring. Buffers for all frames of the batch are popped first and fetched for
  * writing; then one copy from the sender's buffers into the receiver's. A frame takes as many
- * chains as it needs (VIRTIO_NET_F_MRG_RXBUF) or exactly one. What is left over is put back. There
- * is no waiting for buffers: a switch that waits for one receiver stops for all others. So nobody
- * waits for the receive ring's kicks either, and they stay off.
+ * chains as it needs (VIRTIO_NET_F_MRG_RXBUF) or exactly one. What is left over is put back.
+ *
+ * Waiting for buffers. If the fabric allows it, a batch that does not fit stops at the first frame
+ * without room: the receiver is asked to kick, and the sender's remaining chains are put back as if
+ * they had not been popped, to be tried again later. Otherwise receive rings' kicks are off.
  *
  * Offloads pass through as they are to a receiver that negotiated them. One that did not gets the
  * frame finished by offload.c: checksum computed, segments made.
@@ -59,7 +61,9 @@ static void on_kick(struct loop_source *src, uint32_t events)
 	}
 	r->guest->port.counters.wakeups++;
 	virtq_kick_disable(&r->q);
-	sw_activate(r->guest->sw, r);
+	/* Of a receive ring: who waits for its buffers is asked again in the next turn. */
+	if (r->index & 1)
+		sw_activate(r->guest->sw, r);
 }
 
 static int ring_start(struct guest_ring *r, struct err *err)
@@ -80,7 +84,7 @@ static int ring_start(struct guest_ring *r, struct err *err)
 		                 err);
 	if (rc < 0)
 		return rc;
-	if (r->index & 1 && r->kick_fd >= 0) {
+	if (r->kick_fd >= 0) {
 		/* Edge-triggered: each notification is one event, and nobody reads the eventfd. */
 		rc = loop_add(&g->sw->loop, &r->kick, r->kick_fd, EPOLLIN | EPOLLET, on_kick);
 		if (rc < 0)
@@ -88,6 +92,7 @@ static int ring_start(struct guest_ring *r, struct err *err)
 	}
 	r->running = true;
 	r->broken = false;
+	r->blocked_since = 0;
 	virtq_kick_disable(&r->q);
 	/* It may hold chains from before. */
 	if (r->index & 1)
@@ -265,12 +270,52 @@ static bool frame_of(const struct guest *g, struct virtq_chain *c, struct sw_fra
 	return header_ok(g, f);
 }
 
-unsigned guest_ring_poll(struct guest_ring *r)
+/* Make frames of the @n chains of the batch; sw->chain_of[] says which. How many. */
+static unsigned frames_of(struct guest_ring *r, unsigned n)
 {
 	struct guest *g = r->guest;
 	struct sw *sw = g->sw;
+	unsigned frames = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		struct sw_frame *f = &sw->frames[frames];
+
+		if (unlikely(!frame_of(g, &sw->chains[i], f))) {
+			g->port.counters.rx_malformed++;
+			continue;
+		}
+		f->queue = r->index / 2;
+		sw->chain_of[frames++] = (uint8_t)i;
+	}
+	return frames;
+}
+
+/* Forward the batch of @n chains. How many of them were dealt with. */
+static unsigned forward(struct guest_ring *r, unsigned n)
+{
+	struct guest *g = r->guest;
+	struct sw *sw = g->sw;
+	unsigned frames = frames_of(r, n), done = 0;
+
+	while (done < frames) {
+		unsigned k =
+			fabric_forward(&sw->fabric, &g->port, sw->frames + done, frames - done);
+
+		done += k;
+		if (k)
+			r->blocked_since = 0;
+		if (unlikely(done < frames) && !sw_waited(sw, &r->blocked_since))
+			return sw->chain_of[done];
+	}
+	r->blocked_since = 0;
+	return n;
+}
+
+unsigned guest_ring_poll(struct guest_ring *r)
+{
+	struct sw *sw = r->guest->sw;
 	struct virtq *q = &r->q;
-	unsigned n = 0, nr_iov = 0, frames = 0;
+	unsigned n = 0, nr_iov = 0, done;
 	int rc = 0;
 
 	while (n < SW_BATCH && nr_iov + VIRTQ_CHAIN_MAX <= SW_BATCH_IOV) {
@@ -285,25 +330,16 @@ unsigned guest_ring_poll(struct guest_ring *r)
 		n++;
 	}
 	/* A disabled ring is emptied without effect ("Ring states"). */
-	for (unsigned i = 0; i < n && r->enabled; i++) {
-		struct sw_frame *f = &sw->frames[frames];
-
-		if (frame_of(g, &sw->chains[i], f)) {
-			f->queue = r->index / 2;
-			frames++;
-		} else {
-			g->port.counters.rx_malformed++;
-		}
-	}
-	if (frames)
-		fabric_forward(&sw->fabric, &g->port, sw->frames, frames);
-	for (unsigned i = 0; i < n; i++)
+	done = r->enabled && n ? forward(r, n) : n;
+	for (unsigned i = n; i > done; i--)
+		virtq_unpop(q, &sw->chains[i - 1]);
+	for (unsigned i = 0; i < done; i++)
 		ring_push(r, &sw->chains[i], 0);
-	if (n && ring_flush(r))
+	if (done && ring_flush(r))
 		ring_call(r);
 	if (unlikely(rc < 0))
 		ring_break(r);
-	return n;
+	return done;
 }
 
 bool guest_ring_arm(struct guest_ring *r)
@@ -333,31 +369,36 @@ static void stash_compact(struct stash *s)
 	s->first = 0;
 }
 
-/* Pop buffers until there are @want chains. False: there are fewer, and no more to be had. */
-static bool stash_fill(struct stash *s, struct guest_ring *r, unsigned want)
+/*
+ * Pop buffers until there are @want chains. 0; -EAGAIN: there are no more to be had; -EMSGSIZE:
+ * nobody needs that many; -EPROTO: the ring is broken.
+ */
+static int stash_fill(struct stash *s, struct guest_ring *r, unsigned want)
 {
 	while (s->nr < want) {
 		struct virtq_chain *c;
+		int rc;
 
 		if (unlikely(s->first + s->nr == STASH_CHAINS ||
 		             s->nr_iov + VIRTQ_CHAIN_MAX > STASH_IOV)) {
 			stash_compact(s);
 			if (s->nr == STASH_CHAINS || s->nr_iov + VIRTQ_CHAIN_MAX > STASH_IOV)
-				return false;
+				return -EMSGSIZE;
 		}
 		c = &s->chain[s->first + s->nr];
-		if (virtq_pop(&r->q, c, s->iov + s->nr_iov, VIRTQ_CHAIN_MAX) <= 0)
-			return false;
+		rc = virtq_pop(&r->q, c, s->iov + s->nr_iov, VIRTQ_CHAIN_MAX);
+		if (rc <= 0)
+			return rc ? rc : -EAGAIN;
 		__builtin_prefetch(c->iov[0].iov_base, 1);
 		__builtin_prefetch((uint8_t *)c->iov[0].iov_base + 64, 1);
 		s->nr_iov += c->nr_out + c->nr_in;
 		s->nr++;
 		if (unlikely(c->nr_out)) {
 			r->q.broken = "a receive buffer that is readable";
-			return false;
+			return -EPROTO;
 		}
 	}
-	return true;
+	return 0;
 }
 
 /* Put back what was not used, the newest first. */
@@ -433,29 +474,25 @@ static void put_frame(const struct guest *g, struct guest_ring *r, struct stash 
 	s->nr -= k;
 }
 
-/* How many of the oldest chains @need bytes take; 0: there are not enough, and it was counted. */
-static unsigned chains_for(struct guest *g, struct guest_ring *r, struct stash *s, uint32_t need)
+/* How many of the oldest chains @need bytes take; or stash_fill()'s errors. */
+static int chains_for(const struct guest *g, struct guest_ring *r, struct stash *s, uint32_t need)
 {
 	uint64_t room = 0;
 	unsigned k = 0;
 
 	while (room < need) {
-		if (k && !g->mrg_rxbuf) {
-			g->port.counters.tx_size++;
-			return 0;
-		}
-		if (!stash_fill(s, r, k + 1)) {
-			g->port.counters.tx_full++;
-			return 0;
-		}
+		int rc = k && !g->mrg_rxbuf ? -EMSGSIZE : stash_fill(s, r, k + 1);
+
+		if (rc < 0)
+			return rc;
 		room += s->chain[s->first + k++].in_len;
 	}
 	/* The header's number of buffers has to be in the first one. */
 	if (s->chain[s->first].in_len < g->hdr_len) {
 		r->q.broken = "a receive buffer too short for a header";
-		return 0;
+		return -EPROTO;
 	}
-	return k;
+	return (int)k;
 }
 
 /* Does the driver take the frame with its offloads as they are? */
@@ -481,53 +518,92 @@ struct target {
 	struct guest *g;
 	struct guest_ring *r;
 	struct stash *s;
+	bool may_wait;
 };
 
-static void put(const struct target *t, const struct sw_frame *f)
+/*
+ * One frame. 0: dealt with; -EAGAIN, if it may wait: there are not enough buffers, and the driver
+ * kicks when it adds some.
+ */
+static int put(const struct target *t, const struct sw_frame *f)
 {
-	unsigned k = chains_for(t->g, t->r, t->s, t->g->hdr_len + f->len);
+	struct sw_counters *c = &t->g->port.counters;
+	int k;
 
-	if (!k)
-		return;
-	put_frame(t->g, t->r, t->s, f, k);
-	t->g->port.counters.tx_packets++;
-	t->g->port.counters.tx_bytes += f->len;
+	for (;;) {
+		k = chains_for(t->g, t->r, t->s, t->g->hdr_len + f->len);
+		if (likely(k > 0))
+			break;
+		if (k == -EAGAIN && t->may_wait) {
+			/* All are popped now, so that any further one makes the driver kick. */
+			if (t->g->sw->poll_us == SW_POLL_FOREVER || !virtq_kick_enable(&t->r->q))
+				return -EAGAIN;
+			virtq_kick_disable(&t->r->q);
+			continue;
+		}
+		if (k == -EMSGSIZE)
+			c->tx_size++;
+		else if (k == -EAGAIN)
+			c->tx_full++;
+		return 0;
+	}
+	put_frame(t->g, t->r, t->s, f, (unsigned)k);
+	t->g->port.stuck = false;
+	c->tx_packets++;
+	c->tx_bytes += f->len;
+	return 0;
 }
 
+/* Segments of a frame: there is no waiting between them. */
 static void put_finished(void *opaque, const struct sw_frame *f)
 {
 	put(opaque, f);
 }
 
-static void guest_deliver(struct sw_port *port, struct sw_frame *const *frames, unsigned n)
+static unsigned deliver_all(struct target *t, struct sw_frame *const *frames, unsigned n,
+                            bool may_wait)
+{
+	for (unsigned i = 0; i < n; i++) {
+		if (likely(!frames[i]->offload) || takes_offload(t->g, frames[i])) {
+			t->may_wait = may_wait;
+			if (unlikely(put(t, frames[i]) < 0))
+				return i;
+			continue;
+		}
+		t->may_wait = false;
+		if (offload_finish(&t->g->sw->offload, frames[i], put_finished, t) < 0)
+			t->g->port.counters.tx_offload++;
+	}
+	return n;
+}
+
+static unsigned guest_deliver(struct sw_port *port, struct sw_frame *const *frames, unsigned n,
+                              bool may_wait)
 {
 	struct guest *g = container_of(port, struct guest, port);
 	struct stash *s = &g->sw->stash;
 	struct guest_ring *r;
 	struct target t;
+	unsigned done;
 
 	if (!g->nr_receive) {
 		port->counters.tx_down += n;
-		return;
+		return n;
 	}
 	/* Frames of a batch come from one queue. 5.1.6.5.5: a guest's queues go in pairs. */
 	r = g->receive[frames[0]->queue % g->nr_receive];
+	t = (struct target){.g = g, .r = r, .s = s};
 	stash_fill(s, r, n);
-	t = (struct target){g, r, s};
-	for (unsigned i = 0; i < n; i++) {
-		if (likely(!frames[i]->offload) || takes_offload(g, frames[i]))
-			put(&t, frames[i]);
-		else if (offload_finish(&g->sw->offload, frames[i], put_finished, &t) < 0)
-			port->counters.tx_offload++;
-	}
+	done = deliver_all(&t, frames, n, may_wait);
 	if (unlikely(r->q.broken)) {
 		s->first = s->nr = s->nr_iov = 0;
 		ring_break(r);
-		return;
+		return n;
 	}
 	stash_return(s, r);
 	if (ring_flush(r))
 		ring_call(r);
+	return done;
 }
 
 const struct sw_port_ops guest_port_ops = {

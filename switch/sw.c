@@ -7,6 +7,11 @@
  * active the driver's kicks are off and epoll is only looked at now and then, without waiting: that
  * is where messages, uplinks and new kicks come from. With none it sleeps.
  *
+ * A ring whose frames wait for a full port is active but blocked: it is left out until the next
+ * look at epoll, which is woken by the full port's driver when it adds buffers (or by an uplink
+ * that is writable), and after SW_WAIT_MS in any case. Then the port counts as stuck, and what is
+ * for it is dropped at once, until it takes a frame.
+ *
  * Polling is the same without the last step: an empty ring stays active for poll_us after the last
  * work, or for ever.
  */
@@ -23,12 +28,21 @@
 /* Turns without work between two looks, when polling: a look costs as much as some hundred. */
 #define IDLE_TURNS_A_LOOK 512
 
+static uint64_t now_us(clockid_t clock)
+{
+	struct timespec ts;
+
+	clock_gettime(clock, &ts);
+	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+}
+
 int sw_init(struct sw *sw, uint32_t age, uint32_t poll_us)
 {
 	int rc;
 
 	memset(sw, 0, sizeof(*sw));
 	sw->poll_us = poll_us;
+	sw->wait_ms = SW_WAIT_MS;
 	rc = loop_init(&sw->loop);
 	if (rc < 0)
 		return rc;
@@ -63,18 +77,37 @@ void sw_deactivate(struct sw *sw, struct guest_ring *r)
 
 	if (r->active < 0)
 		return;
+	if (r->blocked)
+		sw->nr_blocked--;
+	r->blocked = false;
 	last = sw->active[--sw->nr_active];
 	sw->active[r->active] = last;
 	last->active = r->active;
 	r->active = -1;
 }
 
-static uint64_t now_us(clockid_t clock)
+bool sw_waited(struct sw *sw, uint64_t *since)
 {
-	struct timespec ts;
+	uint64_t now = now_us(CLOCK_MONOTONIC);
 
-	clock_gettime(clock, &ts);
-	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+	if (!*since) {
+		*since = now;
+	} else if (now - *since >= sw->wait_ms * UINT64_C(1000)) {
+		sw->fabric.full->stuck = true;
+		*since = 0;
+		return true;
+	}
+	return false;
+}
+
+static void unblock(struct sw *sw)
+{
+	for (unsigned i = 0; i < sw->nr_active && sw->nr_blocked; i++) {
+		if (sw->active[i]->blocked) {
+			sw->active[i]->blocked = false;
+			sw->nr_blocked--;
+		}
+	}
 }
 
 /* Each active ring has its turn. Chains that there were. */
@@ -84,9 +117,20 @@ static unsigned poll_rings(struct sw *sw, bool keep)
 
 	for (unsigned i = 0; i < sw->nr_active;) {
 		struct guest_ring *r = sw->active[i];
-		unsigned n = guest_ring_poll(r);
+		unsigned n;
 
+		if (r->blocked) {
+			i++;
+			continue;
+		}
+		n = guest_ring_poll(r);
 		total += n;
+		if (r->active == (int)i && r->blocked_since && !keep) {
+			r->blocked = true;
+			sw->nr_blocked++;
+			i++;
+			continue;
+		}
 		/* A ring that broke took itself off the list; another is in its place. */
 		if (r->active == (int)i && n == 0 && !keep && !guest_ring_arm(r))
 			sw_deactivate(sw, r);
@@ -115,7 +159,8 @@ static bool work(struct sw *sw, bool keep)
 {
 	unsigned busy = 0, idle = 0;
 
-	while (sw->nr_active && busy < TURNS_A_LOOK && !guest_memory_faults && !sw->doomed) {
+	while (sw->nr_active > sw->nr_blocked && busy < TURNS_A_LOOK && !guest_memory_faults &&
+	       !sw->doomed) {
 		if (poll_rings(sw, keep)) {
 			busy++;
 			idle = 0;
@@ -128,11 +173,19 @@ static bool work(struct sw *sw, bool keep)
 	return busy != 0;
 }
 
+static bool uplinks_wait(const struct sw *sw)
+{
+	for (unsigned i = 0; i < sw->nr_uplinks; i++)
+		if (uplink_waits(sw->uplinks[i]))
+			return true;
+	return false;
+}
+
 int sw_turn(struct sw *sw, bool may_sleep)
 {
 	bool polls = sw->poll_us != SW_POLL_NEVER;
 	bool keep = polls;
-	int rc;
+	int wait_ms = -1, rc;
 
 	fabric_tick(&sw->fabric, (uint32_t)(now_us(CLOCK_MONOTONIC_COARSE) / 1000000));
 	if (polls && sw->poll_us != SW_POLL_FOREVER)
@@ -141,7 +194,14 @@ int sw_turn(struct sw *sw, bool may_sleep)
 		sw->last_work = now_us(CLOCK_MONOTONIC);
 	if (sw->doomed || guest_memory_faults)
 		end_doomed(sw);
-	rc = loop_once(&sw->loop, sw->nr_active || !may_sleep ? 0 : -1);
+	if (sw->nr_active > sw->nr_blocked || !may_sleep)
+		wait_ms = 0;
+	else if (sw->nr_blocked || uplinks_wait(sw))
+		wait_ms = (int)sw->wait_ms;
+	rc = loop_once(&sw->loop, wait_ms);
+	unblock(sw);
+	for (unsigned i = 0; i < sw->nr_uplinks; i++)
+		uplink_retry(sw->uplinks[i]);
 	if (rc > 0 && polls)
 		sw->last_work = now_us(CLOCK_MONOTONIC);
 	return rc;

@@ -15,6 +15,9 @@
 #define SW_POLL_NEVER   0
 #define SW_POLL_FOREVER UINT32_MAX
 
+/* So long frames wait for a port that is full, before they are dropped. */
+#define SW_WAIT_MS 2
+
 /* Room for the iovecs of a batch: one more chain of any length always fits when it is not full. */
 #define SW_BATCH_IOV (SW_BATCH * 20 + VIRTQ_CHAIN_MAX)
 
@@ -24,9 +27,11 @@ struct sw {
 	struct loop loop;
 	struct fabric fabric;
 	uint32_t poll_us; /* look for work this long before sleeping */
+	uint32_t wait_ms; /* so long frames wait for a full port; SW_WAIT_MS */
 
 	/* Transmit rings to look at in each turn. In no order. */
 	unsigned nr_active;
+	unsigned nr_blocked; /* of them */
 	struct guest_ring *active[SW_PORTS_MAX * GUEST_PAIRS_MAX];
 
 	unsigned nr_guests, nr_uplinks;
@@ -38,6 +43,7 @@ struct sw {
 	/* What a turn works on. */
 	struct virtq_chain chains[SW_BATCH];
 	struct sw_frame frames[SW_BATCH];
+	uint8_t chain_of[SW_BATCH]; /* frames[i] is chains[chain_of[i]] */
 	struct iovec iov[SW_BATCH_IOV];
 	struct stash stash;
 	struct offload offload;
@@ -45,6 +51,13 @@ struct sw {
 
 int sw_init(struct sw *sw, uint32_t age, uint32_t poll_us); /* 0 or a negative errno */
 void sw_destroy(struct sw *sw);                             /* ports too */
+
+/*
+ * Frames of somebody's wait for sw->fabric.full, as they did before if *@since. True: for too long;
+ * the port is declared stuck, and the frames are to be brought again at once. Otherwise *@since is
+ * set.
+ */
+bool sw_waited(struct sw *sw, uint64_t *since);
 
 void sw_activate(struct sw *sw, struct guest_ring *r);   /* idempotent */
 void sw_deactivate(struct sw *sw, struct guest_ring *r); /* idempotent */

@@ -2,8 +2,10 @@
 /*
  * Theory of operation: frames from the host are read one by one into buffers of our own, since
  * nobody knows whose they are before they are read; a batch of them goes through the fabric.
- * Frames to the host are written straight from the sender's memory. A host that does not take one
- * loses it, like any receiver.
+ * Frames to the host are written straight from the sender's memory.
+ *
+ * Waiting goes both ways: when the host takes no more its descriptor is watched for becoming
+ * writable, and when a guest is full nothing is read until the batch at hand has been delivered.
  *
  * With a virtio-net header (tap) offloads pass in both directions; without (user-mode network)
  * frames are finished first (offload.h).
@@ -35,13 +37,18 @@ struct uplink {
 	struct sw *sw;
 	struct port *host;
 	struct loop_source source;
+	/* Frames from the host: first .. nr-1 have still to be forwarded. */
+	unsigned first, nr;
+	uint64_t since; /* they wait for a full port since then (sw_waited()) */
 	uint8_t *slots; /* SW_BATCH of SLOT bytes */
 	struct iovec iov[SW_BATCH];
+	struct sw_frame frames[SW_BATCH];
 };
 
 /* --- To the host --- */
 
-static void write_frame(struct uplink *u, const struct sw_frame *f)
+/* 0: dealt with; -EAGAIN: the host takes no more, and nothing was counted. */
+static int write_frame(struct uplink *u, const struct sw_frame *f)
 {
 	struct sw_counters *c = &u->port.counters;
 	struct virtio_net_hdr_v1 hdr = f->hdr;
@@ -51,7 +58,7 @@ static void write_frame(struct uplink *u, const struct sw_frame *f)
 
 	if (f->nr >= IOV_MX) {
 		c->tx_size++;
-		return;
+		return 0;
 	}
 	hdr.num_buffers = 0;
 	if (u->host->vnet_hdr)
@@ -60,20 +67,24 @@ static void write_frame(struct uplink *u, const struct sw_frame *f)
 	do
 		rc = writev(u->host->fds[0], iov, (int)(n + f->nr));
 	while (rc < 0 && errno == EINTR);
+	if (rc < 0 && (errno == EAGAIN || errno == ENOBUFS))
+		return -EAGAIN;
 	if (rc < 0) {
-		if (errno == EAGAIN || errno == ENOBUFS)
-			c->tx_full++;
-		else
-			c->tx_down++;
-		return;
+		c->tx_down++;
+		return 0;
 	}
+	u->port.stuck = false;
 	c->tx_packets++;
 	c->tx_bytes += f->len;
+	return 0;
 }
 
 static void emit(void *opaque, const struct sw_frame *f)
 {
-	write_frame(opaque, f);
+	struct uplink *u = opaque;
+
+	if (write_frame(u, f) < 0)
+		u->port.counters.tx_full++;
 }
 
 static bool takes_offload(const struct uplink *u, const struct sw_frame *f)
@@ -91,18 +102,34 @@ static bool takes_offload(const struct uplink *u, const struct sw_frame *f)
 	return u->host->vnet_hdr && (u->host->host_offloads & need) == need;
 }
 
-static void uplink_deliver(struct sw_port *port, struct sw_frame *const *frames, unsigned n)
+/* What epoll is to watch. */
+static void watch(struct uplink *u, bool full)
+{
+	loop_change(&u->source, (u->nr ? 0 : (uint32_t)EPOLLIN) | (full ? (uint32_t)EPOLLOUT : 0));
+}
+
+static unsigned uplink_deliver(struct sw_port *port, struct sw_frame *const *frames, unsigned n,
+                               bool may_wait)
 {
 	struct uplink *u = container_of(port, struct uplink, port);
 
 	for (unsigned i = 0; i < n; i++) {
 		const struct sw_frame *f = frames[i];
 
-		if (!f->offload || takes_offload(u, f))
-			write_frame(u, f);
-		else if (offload_finish(&u->sw->offload, f, emit, u) < 0)
-			port->counters.tx_offload++;
+		if (f->offload && !takes_offload(u, f)) {
+			if (offload_finish(&u->sw->offload, f, emit, u) < 0)
+				port->counters.tx_offload++;
+			continue;
+		}
+		if (write_frame(u, f) == 0)
+			continue;
+		if (may_wait) {
+			watch(u, true);
+			return i;
+		}
+		port->counters.tx_full++;
 	}
+	return n;
 }
 
 static const struct sw_port_ops uplink_ops = {
@@ -111,11 +138,10 @@ static const struct sw_port_ops uplink_ops = {
 
 /* --- From the host --- */
 
-/* One frame into slot @i. 1: it is sw->frames[i]; 0: there is none; -EAGAIN: one that is no good.
- */
+/* One frame into slot @i. 1: it is u->frames[i]; 0: there is none; -EAGAIN: one that is no good. */
 static int read_frame(struct uplink *u, unsigned i)
 {
-	struct sw_frame *f = &u->sw->frames[i];
+	struct sw_frame *f = &u->frames[i];
 	uint8_t *slot = u->slots + i * SLOT;
 	size_t skip = u->host->vnet_hdr ? SW_HDR : 0;
 	ssize_t len = read(u->host->fds[0], slot, SLOT);
@@ -134,25 +160,61 @@ static int read_frame(struct uplink *u, unsigned i)
 	return 1;
 }
 
+/* Forward what was read. */
+static void forward(struct uplink *u)
+{
+	while (u->first < u->nr) {
+		unsigned n = fabric_forward(&u->sw->fabric, &u->port, u->frames + u->first,
+		                            u->nr - u->first);
+
+		u->first += n;
+		if (n)
+			u->since = 0;
+		if (u->first < u->nr && !sw_waited(u->sw, &u->since))
+			return;
+	}
+	u->first = u->nr = 0;
+	u->since = 0;
+}
+
+bool uplink_waits(const struct uplink *u)
+{
+	return u->nr != 0;
+}
+
+void uplink_retry(struct uplink *u)
+{
+	if (!u->nr)
+		return;
+	forward(u);
+	if (!u->nr)
+		watch(u, u->source.events & EPOLLOUT);
+}
+
 static void on_host(struct loop_source *src, uint32_t events)
 {
 	struct uplink *u = container_of(src, struct uplink, source);
 	unsigned n = 0;
 
 	u->port.counters.wakeups++;
-	while (n < SW_BATCH) {
-		int rc = read_frame(u, n);
+	if (events & EPOLLOUT)
+		watch(u, false); /* who waits is asked again in the next turn */
+	if (u->nr)
+		return;
+	while (u->nr < SW_BATCH && n++ < 2 * SW_BATCH) {
+		int rc = read_frame(u, u->nr);
 
 		if (rc == 0)
 			break;
 		if (rc < 0)
 			u->port.counters.rx_malformed++;
 		else
-			n++;
+			u->nr++;
 	}
-	if (n)
-		fabric_forward(&u->sw->fabric, &u->port, u->sw->frames, n);
-	else if (events & (EPOLLERR | EPOLLHUP)) {
+	if (u->nr) {
+		forward(u);
+		watch(u, u->source.events & EPOLLOUT);
+	} else if (events & (EPOLLERR | EPOLLHUP)) {
 		/* It would be ready for ever. */
 		log_warn("uplink %s: the host's side is gone", u->port.name);
 		loop_remove(&u->source);

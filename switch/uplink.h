@@ -25,6 +25,10 @@ int uplink_create(struct uplink **u, struct sw *sw, const struct uplink_config *
                   struct err *err);
 void uplink_destroy(struct uplink *u); /* NULL: nothing */
 
+/* Frames from the host wait for a full port; bring them again. */
+bool uplink_waits(const struct uplink *u);
+void uplink_retry(struct uplink *u);
+
 /* What it is, for people. */
 void uplink_describe(const struct uplink *u, char *buf, size_t len);
 struct sw_port *uplink_port(struct uplink *u);

@@ -177,7 +177,9 @@ struct virtq_chain {
  */
 int virtq_pop(struct virtq *q, struct virtq_chain *chain, struct iovec *iov, unsigned iov_max);
 
-/* Put back the chain that was popped last, as if it had never been taken. Only before the next pop.
+/*
+ * Put back the chain that was popped last, as if it had never been taken; then the one before it,
+ * and so on.
  */
 void virtq_unpop(struct virtq *q, const struct virtq_chain *chain);
 

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* trivm-switch: frames between front-ends, in all ring formats and buffer layouts. */
+#include <time.h>
+
 #include "tests/unit/switch_rig.h"
 
 #define MRG    BIT64(VIRTIO_NET_F_MRG_RXBUF)
@@ -278,6 +280,16 @@ static void vlans_and_isolation_separate(void **state)
 
 /* --- Buffers --- */
 
+/* Until the time that frames wait for a full port is over. */
+static void wait_over(struct sw *sw)
+{
+	struct timespec ms = {.tv_nsec = (SW_WAIT_MS + 1) * 1000000};
+
+	rig_turns(sw);
+	nanosleep(&ms, NULL);
+	rig_turns(sw);
+}
+
 static void frames_without_room_are_dropped_and_counted(void **state)
 {
 	uint8_t frame[400];
@@ -288,10 +300,13 @@ static void frames_without_room_are_dropped_and_counted(void **state)
 		two_new(&t, 0, MRG | (packed ? PACKED : 0));
 		fe_frame(frame, sizeof(frame), 0xb, 0xa, 1);
 		fe_transmit(&t.a, frame, sizeof(frame));
+		wait_over(t.sw);
 		assert_int_equal(t.b.guest->port.counters.tx_full, 1);
+		assert_int_equal(t.sw->nr_active, 0);
 		/* 3 buffers of 100 do not hold it: they stay, for a smaller one. */
 		fe_post(&t.b, 0, 100, 3);
 		fe_transmit(&t.a, frame, sizeof(frame));
+		wait_over(t.sw);
 		assert_int_equal(t.b.guest->port.counters.tx_full, 2);
 		fe_transmit(&t.a, frame, 288);
 		expect(&t.b, 0, frame, 288);
@@ -303,6 +318,63 @@ static void frames_without_room_are_dropped_and_counted(void **state)
 		assert_int_equal(t.b.guest->port.counters.tx_size, 1);
 		fe_transmit(&t.a, frame, 88);
 		expect(&t.b, 0, frame, 88);
+		two_free(&t);
+	}
+}
+
+/* A receiver that is full for a moment only loses nothing, and its sender sees a slow wire. */
+static void a_sender_waits_for_a_full_receiver(void **state)
+{
+	uint8_t frame[100];
+	struct two t;
+
+	(void)state;
+	for (unsigned f = 0; f < 8; f++) {
+		unsigned sent = 0, got = 0;
+
+		two_new(&t, (f & 1 ? PACKED : 0) | (f & 4 ? EVENT : 0),
+		        MRG | (f & 2 ? PACKED : 0) | (f & 4 ? EVENT : 0));
+		t.sw->wait_ms = 60000;
+		fe_post(&t.b, 0, 60, 9); /* 4 frames of 2 buffers, and one over */
+		while (got < 200) {
+			uint8_t seen[100];
+			struct virtio_net_hdr_v1 hdr;
+
+			for (uint32_t w; fe_take(&t.a, &t.a.rings[1], &w) >= 0;)
+				;
+			for (; sent < 200 && t.a.rings[1].free > 2; sent++) {
+				fe_frame(frame, sizeof(frame), 0xb, 0xa, (uint8_t)sent);
+				fe_queue(&t.a, 0, NULL, frame, sizeof(frame), 0);
+			}
+			fe_kick(&t.a, 1);
+			/* It is asleep: only the receiver's kick, or time, wakes it. */
+			assert_int_equal(t.sw->nr_active, t.a.guest->rings[1].active >= 0);
+			while (fe_receive(&t.b, 0, seen, sizeof(seen), &hdr) >= 0) {
+				fe_frame(frame, sizeof(frame), 0xb, 0xa, (uint8_t)got++);
+				assert_memory_equal(seen, frame, sizeof(frame));
+			}
+			fe_kick(&t.b, 0);
+		}
+		assert_int_equal(t.b.guest->port.counters.tx_full, 0);
+		assert_int_equal(t.a.guest->port.counters.rx_packets, 200);
+		assert_int_equal(t.a.guest->port.counters.rx_bytes, 200 * sizeof(frame));
+		/* One that stays full is waited for once, and then no more. */
+		t.sw->wait_ms = SW_WAIT_MS;
+		for (unsigned i = 0; i < 60; i++)
+			fe_queue(&t.a, 0, NULL, frame, sizeof(frame), 0);
+		fe_kick(&t.a, 1);
+		wait_over(t.sw);
+		assert_int_equal(t.b.guest->port.counters.tx_full, 56);
+		assert_true(t.b.guest->port.stuck);
+		fe_queue(&t.a, 0, NULL, frame, sizeof(frame), 0);
+		fe_kick(&t.a, 1);
+		assert_int_equal(t.b.guest->port.counters.tx_full, 57);
+		/* Until it takes frames again. */
+		for (unsigned i = 0; i < 4; i++)
+			expect(&t.b, 0, frame, sizeof(frame));
+		fe_transmit(&t.a, frame, sizeof(frame));
+		expect(&t.b, 0, frame, sizeof(frame));
+		assert_false(t.b.guest->port.stuck);
 		two_free(&t);
 	}
 }
@@ -702,6 +774,7 @@ int main(void)
 		cmocka_unit_test(the_switch_learns_and_floods),
 		cmocka_unit_test(vlans_and_isolation_separate),
 		cmocka_unit_test(frames_without_room_are_dropped_and_counted),
+		cmocka_unit_test(a_sender_waits_for_a_full_receiver),
 		cmocka_unit_test(malformed_frames_are_counted),
 		cmocka_unit_test(offloads_pass_to_who_takes_them),
 		cmocka_unit_test(offloads_are_finished_for_who_does_not),
