@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "switch/sw.h"
+#include "switch/watchdog.h"
 #include "vmm/fd.h"
 
 /* What no session has set yet. */
@@ -58,6 +59,12 @@ void guest_doom(struct guest *g, const char *why)
 	if (!g->doomed)
 		g->doomed = why;
 	g->sw->doomed = true;
+}
+
+void guest_signal(struct guest *g, int eventfd)
+{
+	if (eventfd >= 0 && watchdog_signal(eventfd) < 0)
+		guest_doom(g, "writing to one of its eventfds blocked");
 }
 
 int guest_create(struct guest **out, struct sw *sw, const struct guest_config *config,

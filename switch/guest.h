@@ -119,6 +119,9 @@ void guest_session_end(struct guest *g, const char *why);
 /* End the session at the main loop's next turn, from wherever it was found out. */
 void guest_doom(struct guest *g, const char *why);
 
+/* Add 1 to one of its eventfds; -1: none. It cannot block us: the session is ended if it does. */
+void guest_signal(struct guest *g, int eventfd);
+
 /* --- guest_conn.c --- */
 
 /* Listen, or begin to connect. Errors name the socket and say what to do. */

@@ -327,8 +327,8 @@ static int set_vring_call(struct guest *g, struct err *err)
 		return -EINVAL;
 	rc = take_eventfd(g, &r->call_fd, err);
 	/* What the one before would have said may be lost: say it again. */
-	if (rc == 0 && r->running && r->call_fd >= 0)
-		fd_signal(r->call_fd);
+	if (rc == 0 && r->running)
+		guest_signal(g, r->call_fd);
 	return rc;
 }
 

@@ -163,8 +163,7 @@ static void ring_break(struct guest_ring *r)
 	guest_ring_stop(r);
 	r->broken = true;
 	guest_receivers(g);
-	if (r->err_fd >= 0)
-		fd_signal(r->err_fd);
+	guest_signal(g, r->err_fd);
 }
 
 /* Give a chain back. */
@@ -191,7 +190,7 @@ static void ring_call(struct guest_ring *r)
 {
 	if (r->call_fd >= 0) {
 		r->guest->port.counters.calls++;
-		fd_signal(r->call_fd);
+		guest_signal(r->guest, r->call_fd);
 	}
 }
 

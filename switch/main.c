@@ -14,6 +14,7 @@
 #include "switch/stats.h"
 #include "switch/sw.h"
 #include "switch/uplink.h"
+#include "switch/watchdog.h"
 #include "vmm/fd.h"
 #include "vmm/log.h"
 #include "vmm/util.h"
@@ -101,6 +102,8 @@ static int open_all(struct session *s, const struct options *o, struct err *err)
 
 	if (rc == 0)
 		rc = guest_memory_guard();
+	if (rc == 0)
+		rc = watchdog_init();
 	if (rc < 0)
 		return err_errno(err, rc, "signals");
 	s->stats = stdout;
@@ -138,6 +141,7 @@ static int session_run(const struct options *o, struct err *err)
 		free(s);
 		return err_errno(err, rc, "main loop");
 	}
+	s->sw.wait_ms = o->wait_ms;
 	rc = open_all(s, o, err);
 	if (rc == 0) {
 		rc = sw_run(&s->sw);

@@ -178,6 +178,17 @@ static int set_age(struct options *o, char *value, struct err *err)
 	return 0;
 }
 
+static int set_wait(struct options *o, char *value, struct err *err)
+{
+	unsigned long ms;
+
+	if (parse_number(value, 0, 10000, &ms) < 0)
+		return err_set(err, -EINVAL, "--wait %s: expected milliseconds from 0 to 10000",
+		               value);
+	o->wait_ms = (uint32_t)ms;
+	return 0;
+}
+
 static int set_stats(struct options *o, char *value, struct err *err)
 {
 	(void)err;
@@ -204,6 +215,10 @@ static const struct option options[] = {
          "microseconds after the last",
          .set = set_poll},
 	{"age", "SECONDS", "forget stations that are silent for so long (300)", .set = set_age},
+	{"wait", "MS",
+         "so long a sender waits for a receiver without buffers, before its\n"
+         "frames are dropped (10); 0: no guest can slow down another",
+         .set = set_wait},
 	{"stats", "FILE", "write the counters there, on SIGUSR1 and at the end (standard output)",
          .set = set_stats},
 	{"no-sandbox", NULL, "do without the system call filter", COUNT(no_sandbox)},
@@ -305,7 +320,7 @@ static int check_ids(const struct options *o, struct err *err)
 
 int options_parse(struct options *o, int argc, char **argv, struct err *err)
 {
-	*o = (struct options){.age = 300, .poll_us = SW_POLL_NEVER};
+	*o = (struct options){.age = 300, .poll_us = SW_POLL_NEVER, .wait_ms = SW_WAIT_MS};
 	if (argc == 2 && strcmp(argv[1], "completion-words") == 0) {
 		o->words = 1;
 		return 0;

@@ -33,6 +33,7 @@ struct options {
 	struct uplink_options uplinks[OPTIONS_UPLINKS_MAX];
 	uint32_t poll_us; /* SW_POLL_NEVER, microseconds, SW_POLL_FOREVER */
 	uint32_t age;     /* seconds */
+	uint32_t wait_ms;
 	const char *stats;
 	unsigned no_sandbox, verbose, help, version, words;
 };

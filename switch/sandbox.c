@@ -26,6 +26,7 @@ static const int calls[] = {
 	CALL(epoll_pwait),
 	CALL(epoll_ctl),
 	CALL(timerfd_settime),
+	CALL(timer_settime),
 	CALL(read),
 	CALL(write),
 	CALL(close),

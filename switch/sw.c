@@ -9,7 +9,7 @@
  *
  * A ring whose frames wait for a full port is active but blocked: it is left out until the next
  * look at epoll, which is woken by the full port's driver when it adds buffers (or by an uplink
- * that is writable), and after SW_WAIT_MS in any case. Then the port counts as stuck, and what is
+ * that is writable), and after wait_ms in any case. Then the port counts as stuck, and what is
  * for it is dropped at once, until it takes a frame.
  *
  * Polling is the same without the last step: an empty ring stays active for poll_us after the last
@@ -90,6 +90,10 @@ bool sw_waited(struct sw *sw, uint64_t *since)
 {
 	uint64_t now = now_us(CLOCK_MONOTONIC);
 
+	if (!sw->wait_ms) {
+		sw->fabric.full->stuck = true;
+		return true;
+	}
 	if (!*since) {
 		*since = now;
 	} else if (now - *since >= sw->wait_ms * UINT64_C(1000)) {

@@ -15,8 +15,8 @@
 #define SW_POLL_NEVER   0
 #define SW_POLL_FOREVER UINT32_MAX
 
-/* So long frames wait for a port that is full, before they are dropped. */
-#define SW_WAIT_MS 2
+/* So long frames wait for a port that is full, unless the user says otherwise. */
+#define SW_WAIT_MS 10
 
 /* Room for the iovecs of a batch: one more chain of any length always fits when it is not full. */
 #define SW_BATCH_IOV (SW_BATCH * 20 + VIRTQ_CHAIN_MAX)

@@ -23,6 +23,7 @@
 #include <linux/virtio_net.h>
 #include <linux/virtio_ring.h>
 #include <stdio.h>
+#include <time.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -30,6 +31,7 @@
 
 #include "devices/vhost/user_wire.h"
 #include "switch/sw.h"
+#include "switch/watchdog.h"
 #include "vmm/endian.h"
 #include "vmm/fd.h"
 #include "vmm/util.h"
@@ -69,6 +71,17 @@ struct fe {
 	struct fe_ring rings[FE_RINGS];
 };
 
+/* End the test program after so many seconds. SIGALRM is the switch's. */
+static inline void rig_limit(unsigned seconds)
+{
+	struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGXCPU};
+	struct itimerspec its = {.it_value.tv_sec = seconds};
+	timer_t timer;
+
+	assert_int_equal(timer_create(CLOCK_MONOTONIC, &event, &timer), 0);
+	assert_int_equal(timer_settime(timer, 0, &its, NULL), 0);
+}
+
 /* --- The switch --- */
 
 static inline struct sw *rig_new(void)
@@ -78,6 +91,7 @@ static inline struct sw *rig_new(void)
 	assert_non_null(sw);
 	assert_int_equal(sw_init(sw, 300, SW_POLL_NEVER), 0);
 	assert_int_equal(guest_memory_guard(), 0);
+	assert_int_equal(watchdog_init(), 0);
 	return sw;
 }
 

@@ -787,6 +787,6 @@ int main(void)
 		cmocka_unit_test(a_killed_switch_is_taken_over),
 	};
 
-	alarm(60);
+	rig_limit(60);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
