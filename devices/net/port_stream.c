@@ -249,34 +249,43 @@ static void prepare(const struct stream_port *s, struct pollfd p[POLLS])
 		(struct pollfd){.fd = ready_for_peer(s) ? s->listen_fd : -1, .events = POLLIN};
 }
 
+/* Wait for at most @wait ms (-1: for ever), and do what there is to do. False: the port is closed.
+ */
+static bool turn(struct stream_port *s, int wait)
+{
+	struct pollfd p[POLLS];
+
+	prepare(s, p);
+	poll(p, POLLS, wait);
+	if (p[POLL_STOP].revents)
+		return false;
+	if (p[POLL_LISTEN].revents)
+		try_accept(s);
+	if (p[POLL_PAIR].revents & POLLOUT)
+		deliver(s);
+	if (s->peer >= 0 && p[POLL_PEER].revents & ~POLLOUT && !s->in_full)
+		from_peer(s);
+	if (s->peer >= 0 && p[POLL_PEER].revents && s->out.len)
+		to_peer(s);
+	if (p[POLL_PAIR].revents & POLLIN)
+		from_guest(s);
+	return true;
+}
+
 static void *stream_thread(void *arg)
 {
 	struct stream_port *s = arg;
-	struct pollfd p[POLLS];
+	int wait;
 
-	for (;;) {
-		int wait = -1;
-
+	do {
+		wait = -1;
 		if (!s->server && ready_for_peer(s)) {
 			if (now_ms() >= s->retry_at)
 				try_connect(s);
 			wait = s->peer < 0 ? s->retry_ms : -1;
 		}
-		prepare(s, p);
-		poll(p, POLLS, wait);
-		if (p[POLL_STOP].revents)
-			return NULL;
-		if (p[POLL_LISTEN].revents)
-			try_accept(s);
-		if (p[POLL_PAIR].revents & POLLOUT)
-			deliver(s);
-		if (s->peer >= 0 && p[POLL_PEER].revents & ~POLLOUT && !s->in_full)
-			from_peer(s);
-		if (s->peer >= 0 && p[POLL_PEER].revents && s->out.len)
-			to_peer(s);
-		if (p[POLL_PAIR].revents & POLLIN)
-			from_guest(s);
-	}
+	} while (turn(s, wait));
+	return NULL;
 }
 
 /* --- The port --- */
