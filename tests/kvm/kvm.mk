@@ -10,5 +10,9 @@ $(BUILD)/tests/netpeer: tests/kvm/netpeer.c tests/bench/nettap.c tests/bench/net
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 -O2 -g -I. -pthread $(WARN) -o $@ tests/kvm/netpeer.c tests/bench/nettap.c
 
+$(BUILD)/tests/ctlflood: tests/kvm/ctlflood.c
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 -D_GNU_SOURCE -O2 -g $(WARN) -o $@ $<
+
 .PHONY: kvm-bins
-kvm-bins: baremetal $(BUILD)/tests/pty $(BUILD)/tests/netpeer
+kvm-bins: baremetal $(BUILD)/tests/ctlflood $(BUILD)/tests/pty $(BUILD)/tests/netpeer
