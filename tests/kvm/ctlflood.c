@@ -44,7 +44,7 @@ struct client {
 
 static struct sockaddr_un address = {.sun_family = AF_UNIX};
 static struct client clients[MAX];
-static char block[65536], garbage[4096];
+static char block[65536], garbage[4096], many[8192];
 static unsigned long connects, refused, answers, wrong, closed;
 
 static void join(struct client *c)
@@ -131,8 +131,7 @@ static void act(struct client *c)
 		say(c, block, sizeof(block));
 		break;
 	case NO_READ:
-		say(c, REQUEST("methods") REQUEST("device.list"),
-		    strlen(REQUEST("methods") REQUEST("device.list")));
+		say(c, many, strlen(many));
 		break;
 	case EVENTS:
 		if (!c->sent)
@@ -176,6 +175,8 @@ int main(int argc, char **argv)
 		garbage[i] = (char)(rand() % 20 ? rand() : '\n');
 	for (unsigned i = 0; i < n; i++)
 		clients[i] = (struct client){.fd = -1, .kind = (enum kind)(i % KINDS)};
+	while (strlen(many) < sizeof(many) - 64)
+		strcat(many, REQUEST("methods"));
 	while (time(NULL) < end) {
 		for (unsigned i = 0; i < n; i++) {
 			struct client *c = &clients[i];
