@@ -79,8 +79,8 @@ static size_t receive_room(struct console *con)
 	return rx->held ? rx->chain.in_len : 0;
 }
 
-/* Offer the host what is left of the held chain. True: it has taken all of it. */
-static bool offer_held(struct console *con)
+/* Offer the host what is left of the held chain, at most *@budget. True: it has taken all of it. */
+static bool offer_held(struct console *con, size_t *budget)
 {
 	struct console_queue *tx = &con->queues[CONSOLE_TX];
 	size_t skip = tx->done;
@@ -94,7 +94,8 @@ static bool offer_held(struct console *con)
 			continue;
 		}
 		taken = chardev_write(con->chr, (uint8_t *)iov->iov_base + skip,
-		                      iov->iov_len - skip);
+		                      min_u64(iov->iov_len - skip, *budget));
+		*budget -= taken;
 		tx->done += taken;
 		if (taken < iov->iov_len - skip)
 			return false;
@@ -110,13 +111,16 @@ static void stop_waiting(struct console *con)
 	con->waiting = false;
 }
 
-/* Send the held chain, or drop it if nobody listens. False: it waits for the host. */
-static bool send_held(struct console *con)
+/* Send the held chain, or drop it if nobody listens. False: it waits, for the host or (no *@budget
+ * left) for the next turn. */
+static bool send_held(struct console *con, size_t *budget)
 {
 	struct console_queue *tx = &con->queues[CONSOLE_TX];
 	size_t before = tx->done;
-	bool all = offer_held(con);
+	bool all = offer_held(con, budget);
 
+	if (!all && !*budget) /* the host would take more */
+		return false;
 	if (!all && !con->deaf) {
 		/* From the last byte taken on. */
 		if (!con->waiting || tx->done != before)
@@ -133,15 +137,16 @@ static bool send_held(struct console *con)
 static void transmit(struct console *con)
 {
 	struct console_queue *tx = &con->queues[CONSOLE_TX];
+	size_t budget = CONSOLE_BYTES_MAX;
 
-	for (unsigned n = 0; n < CONSOLE_ROUND_MAX; n++) {
+	for (unsigned n = 0; n < CONSOLE_ROUND_MAX && budget; n++) {
 		if (!tx->held && !take(con, tx))
 			return;
 		if (tx->chain.nr_in) {
 			queue_broken(con, tx, "a transmit buffer that is writable");
 			return;
 		}
-		if (!send_held(con))
+		if (!send_held(con, &budget) && budget)
 			return; /* writable() goes on */
 	}
 	fd_signal(con->dev.queues[CONSOLE_TX].events.kick_fd);

@@ -18,7 +18,9 @@
 #include "vmm/memory.h"
 
 #define CONSOLE_QUEUE_SIZE 64
-#define CONSOLE_ROUND_MAX  16 /* buffers sent before others on the main loop have their turn */
+/* Buffers and bytes sent before others on the main loop have their turn. */
+#define CONSOLE_ROUND_MAX 16
+#define CONSOLE_BYTES_MAX (256 * 1024)
 /* A host that takes nothing for so long is deaf, and output is dropped until it takes some again.
  */
 #define CONSOLE_PATIENCE_MS 1000

@@ -29,6 +29,10 @@ seed_round() { # SEED MEMORY-OPS REGISTER-OPS [NAME]
 		--rng --net none,transport=mmio,queues=4 --net user,ring=packed --net none,transport=mmio
 	attack "$what: rings of two disks and a NIC" "victim=disk $memory" \
 		--disk "$tmp/disk" --disk "$tmp/disk2",transport=mmio --net none --disk "$tmp/disk3"
+	attack "$what: rings of a console and a NIC" "victim=rng $memory" \
+		--rng transport=mmio --console file:/dev/null --net none
+	attack "$what: registers of a console" "victim=rng $registers" \
+		--rng --console file:/dev/null,transport=mmio
 }
 
 attacked=$trivm

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/virtio_ids.h>
+#include <sys/mman.h>
 #include <unistd.h>
 #undef F_OK /* access()'s; the rig's is a status bit */
 
@@ -270,6 +271,31 @@ static void test_deaf_host(void **state)
 	teardown(f);
 }
 
+/* One huge buffer is sent in several turns of the main loop. */
+static void test_turns(void **state)
+{
+	struct fixture *f = setup(false, CONSOLE_TX);
+	int file = memfd_create("out", MFD_CLOEXEC), turns = 0;
+
+	(void)state;
+	assert_int_equal(dup2(file, f->to_host[1]), f->to_host[1]);
+	fd_close(&f->chr.nonblock_fd);
+	go(f);
+	run_loop(&f->loop);
+	drv_set(drv_desc(&f->d), DRV_DATA, MIB(1), 0, 0);
+	drv_publish(&f->d, 0);
+	assert_true(guest_write(&f->kernel, &f->bus, BASE + 0x50, 4, f->index));
+	for (off_t before = 0, now; (now = lseek(file, 0, SEEK_END)) < (off_t)MIB(1);
+	     before = now, turns++) {
+		assert_true(now - before <= CONSOLE_BYTES_MAX);
+		assert_true(loop_once(&f->loop, 1000) > 0);
+	}
+	assert_true(turns >= 4);
+	assert_int_equal(drv_used(&f->d)->idx, 1);
+	fd_close(&file);
+	teardown(f);
+}
+
 static void input(bool packed)
 {
 	struct fixture *f = setup(packed, CONSOLE_RX);
@@ -413,11 +439,11 @@ static void test_broken_ring(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_identity),        cmocka_unit_test(test_output),
-		cmocka_unit_test(test_slow_host),       cmocka_unit_test(test_deaf_host),
-		cmocka_unit_test(test_input),           cmocka_unit_test(test_stopped),
-		cmocka_unit_test(test_stopped_halfway), cmocka_unit_test(test_broken),
-		cmocka_unit_test(test_broken_ring),
+		cmocka_unit_test(test_identity),  cmocka_unit_test(test_output),
+		cmocka_unit_test(test_slow_host), cmocka_unit_test(test_deaf_host),
+		cmocka_unit_test(test_turns),     cmocka_unit_test(test_input),
+		cmocka_unit_test(test_stopped),   cmocka_unit_test(test_stopped_halfway),
+		cmocka_unit_test(test_broken),    cmocka_unit_test(test_broken_ring),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

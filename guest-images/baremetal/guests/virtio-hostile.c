@@ -449,7 +449,8 @@ static void other_cpu(unsigned cpu)
 
 /* ---- devices that have to work ---- */
 
-/* Random bytes, a frame to send, or a disk's first sector. How many bytes the device is to write.
+/* Random bytes, a frame or text to send, or a disk's first sector. How many bytes the device is to
+ * write.
  */
 static uint32_t ask(const struct virtio_dev *d, struct virtq *q)
 {
@@ -489,8 +490,8 @@ static bool bring_up(struct virtio_dev *d, struct virtq *q)
 {
 	if (!virtio_negotiate(d, VIRTIO_BIT(VIRTIO_F_EVENT_IDX) | VIRTIO_BIT(VIRTIO_F_INDIRECT)))
 		return false;
-	/* Of a NIC the sending queue. */
-	if (!virtio_queue(d, q, d->type == VIRTIO_ID_NET, 16))
+	/* Of a NIC or a console the sending queue. */
+	if (!virtio_queue(d, q, d->type == VIRTIO_ID_NET || d->type == VIRTIO_ID_CONSOLE, 16))
 		return false;
 	virtio_driver_ok(d);
 	return true;

@@ -11,9 +11,10 @@
 
 #include "bm.h"
 
-#define VIRTIO_ID_NET   1
-#define VIRTIO_ID_BLOCK 2
-#define VIRTIO_ID_RNG   4
+#define VIRTIO_ID_NET     1
+#define VIRTIO_ID_BLOCK   2
+#define VIRTIO_ID_CONSOLE 3
+#define VIRTIO_ID_RNG     4
 
 #define VIRTIO_F_INDIRECT    28
 #define VIRTIO_F_EVENT_IDX   29
