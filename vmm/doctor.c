@@ -119,6 +119,12 @@ static void check_vhost_net(struct finding *f)
 	             "sudo setfacl -m u:$USER:rw /dev/vhost-net", "the host kernel's datapath");
 }
 
+static void check_vhost_vsock(struct finding *f)
+{
+	check_device(f, "/dev/vhost-vsock", "sudo modprobe vhost_vsock",
+	             "sudo setfacl -m u:$USER:rw /dev/vhost-vsock", "--vsock");
+}
+
 static void check_memlock(struct finding *f)
 {
 	struct rlimit r;
@@ -171,8 +177,8 @@ static const struct {
 	{"host kernel", check_kernel},      {"KVM", check_kvm},
 	{"virtualization", check_hardware}, {"Linux guests", check_linux},
 	{"default guest", check_guest},     {"tap", check_tun},
-	{"vhost-net", check_vhost_net},     {"locked memory", check_memlock},
-	{"huge pages", check_hugepages},
+	{"vhost-net", check_vhost_net},     {"vhost-vsock", check_vhost_vsock},
+	{"locked memory", check_memlock},   {"huge pages", check_hugepages},
 };
 
 void doctor_help(void)

@@ -271,8 +271,7 @@ static int open_error(struct vhost_kernel *k, const char *option, const char *pa
 	case -EACCES:
 	case -EPERM:
 		return err_set(err, rc,
-		               "%s: no permission to open %s: join its group (ls -l %s; sudo "
-		               "usermod -aG kvm $USER, then log in again)%s",
+		               "%s: no permission to open %s: sudo setfacl -m u:$USER:rw %s%s",
 		               option, path, path, instead);
 	}
 	return err_errno(err, rc, "%s: cannot open %s", option, path);
