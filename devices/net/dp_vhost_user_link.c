@@ -100,7 +100,8 @@ static void welcome(struct dp_user *d, int fd)
 		rc = watch_connection(d);
 	if (rc < 0) {
 		hang_up(d);
-		log_limited(&d->limit, LOG_WARN, "%s", err.msg);
+		if (rc != -EPIPE) /* that was said where it was noticed */
+			log_limited(&d->limit, LOG_WARN, "%s", err.msg);
 	} else {
 		d->retry_ms = RETRY_FIRST_MS;
 		log_limited(&d->limit, LOG_INFO, "%s: vhost-user back-end connected",
