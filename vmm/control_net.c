@@ -28,10 +28,10 @@ static json_t *describe(struct nic *nic)
 	net_status(&nic->net, &s);
 	snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", s.mac[0], s.mac[1], s.mac[2],
 	         s.mac[3], s.mac[4], s.mac[5]);
-	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:b, s:i, s:i}", "id", nic->name, "mac", mac,
-	                 "link", s.link ? "up" : "down", "datapath", s.datapath, "port", nic->wire,
-	                 "driver", s.driver, "pairs", (int)s.pairs, "pairs_used",
-	                 (int)s.pairs_used);
+	return json_pack("{s:s, s:s, s:s, s:b, s:b, s:s, s:s, s:b, s:i, s:i}", "id", nic->name,
+	                 "mac", mac, "link", s.link ? "up" : "down", "plugged", s.plugged,
+	                 "carrier", s.carrier, "datapath", s.datapath, "port", nic->wire, "driver",
+	                 s.driver, "pairs", (int)s.pairs, "pairs_used", (int)s.pairs_used);
 }
 
 int control_net_list(void *opaque, struct jsonrpc_call *call)
@@ -59,12 +59,10 @@ int control_net_link(void *opaque, struct jsonrpc_call *call)
 
 	if (!nic)
 		return -ENOENT;
-	if (net_link(&nic->net) != up) {
-		net_set_link(&nic->net, up);
+	if (net_set_link(&nic->net, up))
 		control_notify(
 			vm->control, "link",
 			json_pack("{s:s, s:s}", "device", nic->name, "link", up ? "up" : "down"));
-	}
 	call->result = describe(nic);
 	return 0;
 }
@@ -76,6 +74,7 @@ int control_net_datapath(void *opaque, struct jsonrpc_call *call)
 	struct nic *nic = find(vm, call);
 	struct net_switch_report report;
 	struct net_status s;
+	json_t *event;
 	int rc;
 
 	if (!nic)
@@ -87,7 +86,10 @@ int control_net_datapath(void *opaque, struct jsonrpc_call *call)
 	call->result = json_pack("{s:s, s:s, s:s, s:b, s:i, s:I}", "id", nic->name, "datapath",
 	                         s.datapath, "port", nic->wire, "driver", report.running, "rings",
 	                         (int)report.rings, "gap_us", (json_int_t)report.gap_us);
-	control_notify(vm->control, "datapath", json_copy(call->result));
+	event = json_copy(call->result);
+	json_object_del(event, "id");
+	json_object_set_new(event, "device", json_string(nic->name));
+	control_notify(vm->control, "datapath", event);
 	return 0;
 }
 

@@ -384,12 +384,16 @@ static bool update_link(struct net *net)
 static void on_carrier(void *opaque, bool up)
 {
 	struct net *net = opaque;
-	bool changed;
+	bool changed, news;
 
 	pthread_mutex_lock(&net->lock);
+	news = net->carrier != up;
 	net->carrier = up;
 	changed = update_link(net);
 	pthread_mutex_unlock(&net->lock);
+	if (news)
+		event_post(net->dev.events, up ? "backend-back" : "backend-lost", net->config.name,
+		           NULL);
 	if (changed)
 		virtio_config_changed(&net->dev);
 }
@@ -487,6 +491,8 @@ void net_status(struct net *net, struct net_status *status)
 	*status = (struct net_status){
 		.datapath = ops->kind ? ops->kind(net->dp) : ops->name,
 		.link = net->status & VIRTIO_NET_S_LINK_UP,
+		.plugged = net->plugged,
+		.carrier = net->carrier,
 		.driver = net->dp_setup,
 		.pairs = net->config.pairs,
 		.pairs_used = net->dp_setup ? net->pairs_used : 0,
@@ -509,16 +515,18 @@ int net_stats(struct net *net, unsigned index, struct datapath_stats *stats)
 	return 0;
 }
 
-void net_set_link(struct net *net, bool up)
+bool net_set_link(struct net *net, bool up)
 {
-	bool changed;
+	bool changed, moved;
 
 	pthread_mutex_lock(&net->lock);
-	if (net->plugged != up)
+	moved = net->plugged != up;
+	if (moved)
 		net->dp->ops->set_link(net->dp, up);
 	net->plugged = up;
 	changed = update_link(net);
 	pthread_mutex_unlock(&net->lock);
 	if (changed)
 		virtio_config_changed(&net->dev);
+	return moved;
 }

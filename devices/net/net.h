@@ -64,18 +64,21 @@ void net_init(struct net *net, const struct net_config *config, struct datapath 
 void net_destroy(struct net *net); /* idempotent; main thread, vCPUs stopped */
 
 /*
- * Plug the cable in or pull it out. The driver is told. Any thread but the datapath's own.
- * net_link(): what the driver sees, which is also down while the datapath has no far side.
+ * Plug the cable in or pull it out. The driver is told. False: it was so. Any thread but the
+ * datapath's own. net_link(): what the driver sees, which is also down while the datapath has no
+ * far side.
  */
-void net_set_link(struct net *net, bool up);
+bool net_set_link(struct net *net, bool up);
 bool net_link(struct net *net);
 
 /* What it is at the moment, for people. Any thread but the datapath's own. */
 struct net_status {
 	const char *datapath;
 	uint8_t mac[NET_MAC_LEN]; /* the configured one */
-	bool link;
-	bool driver; /* a driver runs it */
+	bool link;                /* up for the driver: both of the next */
+	bool plugged;             /* net_set_link() */
+	bool carrier;             /* the datapath has a far side */
+	bool driver;              /* a driver runs it */
 	unsigned pairs, pairs_used;
 };
 void net_status(struct net *net, struct net_status *status);

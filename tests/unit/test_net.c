@@ -522,22 +522,33 @@ static void the_driver_hears_of_the_link(void **state)
 	finish(&f);
 }
 
+static void note_event(void *opaque, const char *event, const char *device, const char *detail)
+{
+	strcat(strcat(strcat(strcat(opaque, event), " "), device), " ");
+	assert_null(detail);
+}
+
 /* The link is up if it is plugged in here and somebody is there. */
 static void the_link_needs_a_far_side(void **state)
 {
 	const struct net_config config = {.name = "net0", .pairs = 1, .queue_size = 256};
+	char events[128] = "";
+	const struct event_sink sink = {note_event, events};
 	struct fixture f;
 
 	(void)state;
 	make(&f, 1, 0, 0);
+	f.net.dev.events = &sink;
 	drive(&f, offered(&f), 1, 2);
 	assert_true(net_link(&f.net));
 	f.dp.watcher.carrier(f.dp.watcher.opaque, false);
 	f.dp.watcher.carrier(f.dp.watcher.opaque, false);
 	assert_int_equal(f.config_interrupts, 1);
 	assert_false(net_link(&f.net));
-	net_set_link(&f.net, false);
+	assert_true(net_set_link(&f.net, false));
+	assert_false(net_set_link(&f.net, false));
 	f.dp.watcher.carrier(f.dp.watcher.opaque, true);
+	assert_string_equal(events, "backend-lost net0 backend-back net0 ");
 	assert_false(net_link(&f.net));
 	assert_int_equal(f.config_interrupts, 1);
 	net_set_link(&f.net, true);
