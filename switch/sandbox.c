@@ -76,14 +76,35 @@ static const int calls[] = {
 	CALL(sched_yield),
 };
 
-/* libslirp and its thread: connections of guests become sockets of the host; it reads resolv.conf.
+/*
+ * libslirp and its thread, which may be about to begin: connections of guests become sockets of the
+ * host; it reads resolv.conf.
  */
 static const int user_network_calls[] = {
-	CALL(bind),        CALL(listen),    CALL(accept),     CALL(sendto),
-	CALL(shutdown),    CALL(ioctl),     CALL(setsockopt), CALL(getsockname),
-	CALL(getpeername), CALL(openat),    CALL(stat),       CALL(recvmmsg),
-	CALL(sendmmsg),    CALL(getrandom), CALL(lstat),      CALL(timerfd_gettime),
-	CALL(uname),       CALL(getuid),    CALL(access),
+	CALL(set_robust_list),
+	CALL(prctl),
+	CALL(mprotect),
+	CALL(sigaltstack),
+	CALL(bind),
+	CALL(listen),
+	CALL(accept),
+	CALL(sendto),
+	CALL(shutdown),
+	CALL(ioctl),
+	CALL(setsockopt),
+	CALL(getsockname),
+	CALL(getpeername),
+	CALL(openat),
+	CALL(stat),
+	CALL(lstat),
+	CALL(recvmmsg),
+	CALL(sendmmsg),
+	CALL(getrandom),
+	CALL(uname),
+	CALL(getuid),
+	CALL(access),
+	CALL(timerfd_gettime),
+	CALL(set_tid_address),
 };
 
 static int drop_capabilities(void)
@@ -97,7 +118,10 @@ static int drop_capabilities(void)
 /* Only without PROT_EXEC: nothing that a front-end sends is ever run. */
 static int allow_one(scmp_filter_ctx ctx, int call)
 {
-	if (call == CALL(mmap))
+	if (call == CALL(prctl))
+		return seccomp_rule_add(ctx, SCMP_ACT_ALLOW, call, 1,
+		                        SCMP_A0(SCMP_CMP_EQ, PR_SET_NAME));
+	if (call == CALL(mmap) || call == CALL(mprotect))
 		return seccomp_rule_add(ctx, SCMP_ACT_ALLOW, call, 1,
 		                        SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
 	return seccomp_rule_add(ctx, SCMP_ACT_ALLOW, call, 0);
