@@ -195,13 +195,6 @@ int nic_build(struct nic *nic, const struct net_options *options, unsigned index
 	return rc;
 }
 
-/* A wire that was given up for now, and can be found again by its name. What cannot - an interface
- * of our own, an fd that was handed over, the user network with its connections - is kept. */
-static bool can_reopen(const struct net_options *o)
-{
-	return (o->port == NET_PORT_TAP && o->where[0]) || o->port == NET_PORT_SOCKET;
-}
-
 static void close_port(struct nic *nic)
 {
 	port_close(nic->port);
@@ -221,6 +214,8 @@ int nic_switch(struct nic *nic, const char *spec, struct net_switch_report *repo
 	own_port = needs_port(&next) && !(port && net_options_same_port(&next, &nic->options));
 	if (own_port)
 		rc = open_port(&next, &port, err);
+	else if (needs_port(&next) && !needs_port(&nic->options))
+		port_drain(port); /* what came while nobody listened is old */
 	if (rc < 0)
 		return rc;
 	rc = open_datapath(nic, &next, port, &dp, err);
@@ -233,11 +228,16 @@ int nic_switch(struct nic *nic, const char *spec, struct net_switch_report *repo
 			port_close(port);
 		return rc;
 	}
-	if (own_port || (!needs_port(&next) && can_reopen(&nic->options)))
+	/*
+	 * While a back-end has the packets the port stays open. A tap that nobody holds has no carrier,
+	 * and when it is opened again a bridge drops frames until it has noticed; the user network
+	 * would lose its connections.
+	 */
+	if (own_port) {
 		close_port(nic);
-	nic->options = next;
-	if (own_port)
 		nic->port = port;
+	}
+	nic->options = next;
 	describe_wire(nic);
 	return 0;
 }

@@ -20,7 +20,7 @@ struct nic {
 	char name[32];              /* net0, net1 ..., or what the user called it */
 	struct net_options options; /* as they are now: a switch changes them */
 	struct loop *loop;          /* the main loop */
-	struct port *port;          /* NULL: none, or given up to a vhost-user back-end */
+	struct port *port;          /* NULL: there has been no need for one; idle with vhost-user */
 	struct pcap_writer *pcap;
 	char wire[128]; /* where it leads, for people */
 	bool has_net;

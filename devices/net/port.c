@@ -17,11 +17,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "devices/net/port_priv.h"
 #include "vmm/fd.h"
 
 #define BUFFER MIB(4) /* at 1500 bytes a frame: about 1800 of them */
+
+#define PORT_DRAIN_MAX 10000 /* frames of one queue: more than any keeps */
 
 void port_close(struct port *port)
 {
@@ -210,4 +213,14 @@ int port_thread(pthread_t *thread, const char *name, void *(*fn)(void *), void *
 	if (rc == 0)
 		pthread_setname_np(*thread, name);
 	return -rc;
+}
+
+void port_drain(const struct port *port)
+{
+	uint8_t head[64]; /* of a frame that is longer the rest is thrown away, too */
+
+	for (unsigned i = 0; i < port->queues; i++)
+		for (unsigned n = 0; port->fds[i] >= 0 && n < PORT_DRAIN_MAX; n++)
+			if (read(port->fds[i], head, sizeof(head)) <= 0 && errno != EINTR)
+				break;
 }

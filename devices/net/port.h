@@ -97,6 +97,9 @@ int port_none_open(struct port **port, unsigned queues, struct err *err);
 
 void port_close(struct port *port); /* NULL: nothing */
 
+/* Throw away the frames that wait in @port, as far as there are some now. No datapath uses it. */
+void port_drain(const struct port *port);
+
 /* "tcp:HOSTADDR:PORT-GUESTADDR:PORT", addresses may be empty. -EINVAL with what was expected. */
 int port_parse_forward(const char *text, struct port_forward *forward, struct err *err);
 
