@@ -508,13 +508,13 @@ static void a_link_that_is_down_carries_nothing(void **state)
 /* The driver gets a quarter of its ring back at once, though there is more to do. */
 static void a_turn_is_shown_in_parts(void **state)
 {
-	const unsigned chains = SIZE / 4 + 1, len = chains * CHAIN - HDR;
+	const unsigned chains = SIZE / 4 + 1, len = chains * DRV_PART_SIZE - HDR;
 	struct fixture f;
 
 	(void)state;
 	start(&f, MRG, false, 0);
 	f.dp->ops->set_link(f.dp, false);
-	add_buffers(&f, SIZE, 8);
+	add_buffers(&f, SIZE, 1);
 	for (unsigned i = 1; i <= 3; i++)
 		wire_send(&f, len, i);
 	f.dp->ops->set_link(f.dp, true);
