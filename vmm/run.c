@@ -315,6 +315,8 @@ static int boot_once(struct session *s, struct err *err)
 		rc = machine_start(s->machine, err);
 	if (rc == 0) {
 		control_vm_started(&s->control);
+		if (s->config.daemonize && !s->config.name && s->control.boots == 1)
+			dprintf(STDOUT_FILENO, "%s\n", s->name);
 		rc = daemon_ready(&s->daemon, err);
 	}
 	if (rc == 0) {

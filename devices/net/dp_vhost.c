@@ -183,6 +183,18 @@ static const char *dp_kind(const struct datapath *dp)
 	return container_of(dp, const struct dp_vhost, dp)->kind->name;
 }
 
+static int dp_position(const struct datapath *dp, unsigned ring, virtq_base_t *base)
+{
+	struct dp_vhost *d = container_of(dp, struct dp_vhost, dp);
+	unsigned at;
+	struct vhost *v;
+
+	if (ring >= 2 * d->pairs || !d->rings[ring].runs)
+		return -EINVAL;
+	v = dp_vhost_ring_of(d, ring, &at);
+	return v->ops->vring_peek ? v->ops->vring_peek(v, at, base) : -ENOTSUP;
+}
+
 /* Nobody tells us. */
 static void dp_stats(const struct datapath *dp, unsigned ring, struct datapath_stats *stats)
 {
@@ -212,6 +224,7 @@ static const struct datapath_ops vhost_ops = {
 	.set_pairs = dp_set_pairs,
 	.set_link = dp_set_link,
 	.stats = dp_stats,
+	.position = dp_position,
 	.destroy = dp_destroy,
 };
 

@@ -129,19 +129,27 @@ static int vring_kick(struct vhost *v, unsigned index, int fd)
 	return set_file(v, VHOST_SET_VRING_KICK, index, fd);
 }
 
+/* Asking does not stop a ring, other than with vhost-user. */
+static int vring_peek(struct vhost *v, unsigned index, virtq_base_t *base)
+{
+	struct vhost_vring_state state = {.index = index};
+	int rc = vhost_ioctl(kernel_of(v)->fd, VHOST_GET_VRING_BASE, &state);
+
+	*base = state.num;
+	return rc;
+}
+
 /* The worker does not look at the ring any more: take the eventfds back, and ask where it stands.
  */
 static int let_go(struct vhost *v, unsigned index, virtq_base_t *base)
 {
-	struct vhost_vring_state state = {.index = index};
 	int rc = vring_kick(v, index, -1);
 	int next = vring_call(v, index, -1);
 
 	rc = rc < 0 ? rc : next;
 	next = vring_err(v, index, -1);
 	rc = rc < 0 ? rc : next;
-	next = vhost_ioctl(kernel_of(v)->fd, VHOST_GET_VRING_BASE, &state);
-	*base = state.num;
+	next = vring_peek(v, index, base);
 	return rc < 0 ? rc : next < 0 ? next : 0;
 }
 
@@ -192,6 +200,7 @@ static const struct vhost_ops net_ops = {
 	.vring_kick = vring_kick,
 	.vring_start = net_vring_start,
 	.vring_stop = net_vring_stop,
+	.vring_peek = vring_peek,
 };
 
 int vhost_net_plug(struct vhost_kernel *k, bool plugged)

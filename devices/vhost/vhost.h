@@ -65,6 +65,8 @@ struct vhost_ops {
 	 * ring whose start failed half-way.
 	 */
 	int (*vring_stop)(struct vhost *v, unsigned index, virtq_base_t *base);
+	/* Where a ring that runs stands, and it runs on. NULL: the kind cannot say. */
+	int (*vring_peek)(struct vhost *v, unsigned index, virtq_base_t *base);
 };
 
 /* Embedded in the kind's own struct; the kind fills in the first three. */

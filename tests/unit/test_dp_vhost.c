@@ -258,11 +258,17 @@ static void test_rings(void **state)
 	assert_int_equal(nic_start(n, 2 * PAIRS, 0), -EINVAL);
 
 	kernel_ring(3)->base = 99;
+	assert_int_equal(n->dp->ops->position(n->dp, 3, &base), 0);
+	assert_int_equal(base, 99);
+	assert_int_equal(kernel_ring(3)->backend, WIRE + 1); /* it runs on */
+	base = 0;
 	assert_int_equal(n->dp->ops->ring_stop(n->dp, 3, &base), 0);
 	assert_int_equal(base, 99);
 	assert_int_equal(kernel_ring(3)->backend, -1);
 	assert_int_equal(kernel_ring(2)->backend, WIRE + 1);
 	assert_int_equal(n->dp->ops->ring_stop(n->dp, 3, &base), -EINVAL);
+	assert_int_equal(n->dp->ops->position(n->dp, 3, &base), -EINVAL);
+	assert_int_equal(n->dp->ops->position(n->dp, 2 * PAIRS, &base), -EINVAL);
 	assert_int_equal(n->dp->ops->ring_stop(n->dp, 2 * PAIRS, &base), -EINVAL);
 
 	/* The reset of a driver: everything stops, and can be set up anew. */
