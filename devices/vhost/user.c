@@ -192,11 +192,6 @@ static int user_vring_err(struct vhost *v, unsigned index, int fd)
 	return send_eventfd(v, VU_SET_VRING_ERR, index, fd);
 }
 
-static int user_vring_kick(struct vhost *v, unsigned index, int fd)
-{
-	return send_eventfd(v, VU_SET_VRING_KICK, index, fd);
-}
-
 static int send_enable(struct vhost_user *u, unsigned index)
 {
 	/* Without protocol features a ring is enabled from the start, and stays so. */
@@ -205,9 +200,22 @@ static int send_enable(struct vhost_user *u, unsigned index)
 	return vu_ask_state(u, VU_SET_VRING_ENABLE, index, u->enabled >> index & 1);
 }
 
+/*
+ * With its kick eventfd the ring starts, and one that is not enabled then is emptied without effect
+ * ("Ring states"): frames that wait in it would be lost. So it is enabled before.
+ */
+static int user_vring_kick(struct vhost *v, unsigned index, int fd)
+{
+	int rc = fd >= 0 ? send_enable(user_of(v), index) : 0;
+
+	return rc < 0 ? rc : send_eventfd(v, VU_SET_VRING_KICK, index, fd);
+}
+
 static int user_vring_start(struct vhost *v, unsigned index)
 {
-	return send_enable(user_of(v), index);
+	(void)v;
+	(void)index;
+	return 0;
 }
 
 static int user_vring_stop(struct vhost *v, unsigned index, virtq_base_t *base)

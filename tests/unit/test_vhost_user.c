@@ -158,10 +158,10 @@ static void a_back_end_of_the_first_days(void **state)
 static void a_ring_is_handed_over(void **state)
 {
 	static const uint32_t want[] = {
-		VU_SET_STATUS,      VU_SET_FEATURES,    VU_SET_STATUS,       VU_GET_STATUS,
-		VU_GET_INFLIGHT_FD, VU_SET_INFLIGHT_FD, VU_ADD_MEM_REG,      VU_ADD_MEM_REG,
-		VU_SET_STATUS,      VU_SET_VRING_NUM,   VU_SET_VRING_BASE,   VU_SET_VRING_ADDR,
-		VU_SET_VRING_CALL,  VU_SET_VRING_KICK,  VU_SET_VRING_ENABLE,
+		VU_SET_STATUS,      VU_SET_FEATURES,     VU_SET_STATUS,     VU_GET_STATUS,
+		VU_GET_INFLIGHT_FD, VU_SET_INFLIGHT_FD,  VU_ADD_MEM_REG,    VU_ADD_MEM_REG,
+		VU_SET_STATUS,      VU_SET_VRING_NUM,    VU_SET_VRING_BASE, VU_SET_VRING_ADDR,
+		VU_SET_VRING_CALL,  VU_SET_VRING_ENABLE, VU_SET_VRING_KICK,
 	};
 	struct rig *r = *state;
 	const struct vub_ring *got = &r->b.rings[2];
