@@ -120,7 +120,7 @@ static int allow_one(scmp_filter_ctx ctx, int call)
 {
 	if (call == CALL(prctl))
 		return seccomp_rule_add(ctx, SCMP_ACT_ALLOW, call, 1,
-		                        SCMP_A0(SCMP_CMP_EQ, PR_SET_NAME));
+		                        SCMP_A0(SCMP_CMP_EQ, PR_SET_NAME, 0));
 	if (call == CALL(mmap) || call == CALL(mprotect))
 		return seccomp_rule_add(ctx, SCMP_ACT_ALLOW, call, 1,
 		                        SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
