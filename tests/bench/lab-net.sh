@@ -6,14 +6,15 @@
 # All guests run at once, with the same kernel, initramfs and command, each on a tap of its own; while one
 # is measured the others sleep. Each round measures every guest in turn, so that what disturbs the
 # machine disturbs all of them. Figures are medians over the rounds, ratios are medians of each
-# round's ratio.
+# round's ratio to the first guest of NAMES.
 set -u
 rounds=${1:-5}
 seconds=${SECONDS_EACH:-2}
 guest=/usr/local/lib/trivm/guest
 common="-m 192M"
 
-# NAME: the words of --net behind the port, or qemu.
+# NAME: the words of --net behind the port, or qemu, or qemu-vhost (with vhost=on).
+# NAMES="qemu-vhost vhost-net vhost-net-mmio" is the second road beside QEMU's.
 names=${NAMES:-qemu default notify-exit inject-ioctl exit-ioctl mmio packed}
 words() {
 	case $1 in
@@ -23,26 +24,29 @@ words() {
 	exit-ioctl) echo ,notify=exit,inject=ioctl ;;
 	mmio) echo ,transport=mmio ;;
 	packed) echo ,ring=packed ;;
+	vhost-net) echo ,datapath=vhost-net ;;
+	vhost-net-mmio) echo ,datapath=vhost-net,transport=mmio ;;
 	esac
 }
 
 say() { echo "lab-net: $*" >&2; }
 
 start() { # NAME NUMBER
-	local net=192.168.$((100 + $2)) tap=bench$2 dir=guest-$1 command
+	local net=192.168.$((100 + $2)) tap=bench$2 dir=guest-$1 command vhost=off
 	mkdir -p "$dir/trivm"
 	command="ip link set eth0 up; ip addr add $net.2/24 dev eth0; iperf3 -s -D; sleep 100000"
 	ip tuntap add dev "$tap" mode tap vnet_hdr
 	ip addr add "$net.1/24" dev "$tap"
 	ip link set "$tap" up
-	if [ "$1" = qemu ]; then
+	[ "$1" != qemu-vhost ] || vhost=on
+	if [[ $1 == qemu* ]]; then
 		printf '#!/bin/sh\n%s\n' "$command" >"$dir/trivm/exec"
 		chmod 755 "$dir/trivm/exec"
 		(cd "$dir" && find trivm | busybox cpio -o -H newc 2>/dev/null) >"$dir/exec.cpio"
 		cat "$guest/initrd.img" "$dir/exec.cpio" >"$dir/initrd"
 		qemu-system-x86_64 -M q35 -enable-kvm -cpu host $common -nographic -nodefaults -serial "file:$dir/log" \
 			-kernel "$guest/vmlinuz" -initrd "$dir/initrd" -append "console=ttyS0 quiet ip=off" \
-			-netdev "tap,id=n,ifname=$tap,script=no,downscript=no,vhost=off" \
+			-netdev "tap,id=n,ifname=$tap,script=no,downscript=no,vhost=$vhost" \
 			-device virtio-net-pci,netdev=n,disable-legacy=on,romfile= >"$dir/errors" 2>&1 </dev/null &
 	else
 		trivm run $common -p ip=off --net "tap:$tap$(words "$1")" --exec "$command" >"$dir/log" 2>&1 </dev/null &
@@ -70,6 +74,7 @@ udp_rate() {
 	awk '/receiver/ {for (i = 1; i <= NF; i++) if ($i ~ /^[0-9]+\/[0-9]+$/) {split($i, n, "/"); split($3, t, "-"); print (n[2] - n[1]) / t[2]}}'
 }
 
+modprobe vhost_net
 n=0
 for name in $names; do
 	say "starting a guest: $name"
@@ -90,7 +95,7 @@ for round in $(seq "$rounds"); do
 done
 kill $(jobs -p) 2>/dev/null
 
-# Medians, and medians of ratios to QEMU in the same round (for ping: QEMU's time over ours).
+# Medians, and medians of ratios to the first guest in the same round (for ping: its time over ours).
 awk -v names="$names" '
 function median(list, n,   i, j, t) {
 	for (i = 2; i <= n; i++)
@@ -100,6 +105,7 @@ function median(list, n,   i, j, t) {
 NF < 4 { missing++; next }
 { value[$1, $2, $3] = $4; if ($1 > rounds) rounds = $1 }
 END {
+	reference = names; sub(/ .*/, "", reference)
 	printf "%-14s %22s %22s %22s %22s %20s\n", "", "TCP to guest, Mbit/s", "TCP from, Mbit/s", "64 B to guest, pkt/s", "64 B from, pkt/s", "round trip, us"
 	k = split(names, name, " "); m = split("tcp-in tcp-out udp-in udp-out ping", what, " ")
 	for (i = 1; i <= k; i++) {
@@ -107,7 +113,7 @@ END {
 		for (j = 1; j <= m; j++) {
 			c = 0; d = 0
 			for (r = 1; r <= rounds; r++) {
-				v = value[r, what[j], name[i]]; q = value[r, what[j], "qemu"]
+				v = value[r, what[j], name[i]]; q = value[r, what[j], reference]
 				if (v == "") continue
 				list[++c] = v + 0
 				if (q + 0 > 0 && v + 0 > 0) ratio[++d] = what[j] == "ping" ? q / v : v / q

@@ -29,10 +29,8 @@ net_tap() { # NAME [multi_queue]: a tap on the bridge
 }
 
 # For --exec, with settings in front (net_settings): an address, a file over TCP with the right content,
-# TCP both ways, UDP, all queue pairs, the driver unbound and bound, the link down and up.
+# TCP both ways, UDP, all queue pairs, queues of another size, the driver unbound and bound, the link down and up.
 cat >net-guest <<'E2'
-# Nobody answers DHCP on the tap, and the client takes addresses away when it asks again.
-[ -z "$ADDRESS" ] || { sleep 1; killall udhcpc; } 2>/dev/null
 up() { ip link set eth0 up; [ -z "$ADDRESS" ] || ip addr replace "$ADDRESS" dev eth0; }
 again() { up; [ -n "$ADDRESS" ] || udhcpc -n -q -i eth0 -s /etc/udhcpc.script >/dev/null 2>&1; }
 ready() { # until the host answers
@@ -64,6 +62,11 @@ if [ "$QUEUES" -gt 1 ]; then
 	ethtool -L eth0 combined 1
 	ready && echo ONE-PAIR
 fi
+# Queues that stop and start one by one (ring reset): this driver does that over PCI only.
+if [ "$TRANSPORT" = pci ]; then
+	ethtool -G eth0 rx 64 tx 128 && ready && iperf3 -c "$HOST" -t 1 >/dev/null 2>&1 && echo RESIZED
+	ethtool -g eth0 | sed -n 's/^\([RT]X\):[ \t]*/SIZE \1 /p'
+fi
 dev=$(basename "$(readlink /sys/class/net/eth0/device)")
 echo "$dev" >/sys/bus/virtio/drivers/virtio_net/unbind && [ ! -e /sys/class/net/eth0 ] && echo UNBOUND
 echo "$dev" >/sys/bus/virtio/drivers/virtio_net/bind && [ -e /sys/class/net/eth0 ] && echo BOUND
@@ -75,15 +78,18 @@ dmesg -r | sed -n 's/^<[0-3]>//p' | grep -iE 'virtio|eth0|irq' | sed 's/^/COMPLA
 echo ANSWER-END
 E2
 
-# net_guest NAME OUT HOST ADDRESS QUEUES VCPUS OPTIONS: a guest with --net OPTIONS does all of that. ADDRESS
-# is empty where somebody answers DHCP.
+# net_guest NAME OUT HOST ADDRESS QUEUES VCPUS OPTIONS [PARAMS]: a guest with --net OPTIONS, and PARAMS for
+# its kernel, does all of that. ADDRESS is empty where somebody answers DHCP.
 net_guest() {
-	local name=$1 out=$2 host=$3 address=$4 queues=$5 vcpus=$6 options=$7 word words
-	expect "$name" 0 "$out" trivm run -m 256M --cpus "$vcpus" --net "$options" --exec "HOST=$host
+	local name=$1 out=$2 host=$3 address=$4 queues=$5 vcpus=$6 options=$7 params=${8:-} word words transport=pci
+	[[ $options != *transport=mmio* ]] || transport=mmio
+	expect "$name" 0 "$out" trivm run -m 256M --cpus "$vcpus" --net "$options" -p "${address:+ip=off} $params" --exec "HOST=$host
 ADDRESS=$address
 QUEUES=$queues
+TRANSPORT=$transport
 $(cat net-guest)" || return
 	words=(PING NO-LOSS "MD5 $want" TCP-OUT TCP-IN UDP UNBOUND BOUND PING-AGAIN PING-AFTER-DOWN ANSWER-END)
+	[ $transport = mmio ] || words+=(RESIZED "SIZE RX 64" "SIZE TX 128")
 	[ "$queues" = 1 ] || words+=(PAIRS-USED ONE-PAIR)
 	for word in "${words[@]}"; do
 		grep -qxF "$word" "$out" || { fail "$name: no $word" "$out"; return; }

@@ -3,15 +3,21 @@
 #
 # Inside the lab: what a NIC on a tap can do beyond moving packets: several queue pairs with traffic on
 # each, offloads, jumbo frames, a driver that is taken away under load. net-queues.sh short|full
+#
+# Each line: TRANSPORT RING PAIRS DATAPATH
 set -u
 here=$(dirname "$0")
 . "$here/lib.sh"
 
-short="pci split 2"
-full="pci split 2
-mmio packed 2
-pci packed 4
-mmio split 4"
+short="pci split 2 vmm
+pci split 2 vhost-net"
+full="pci split 2 vmm
+mmio packed 2 vmm
+pci packed 4 vmm
+mmio split 4 vmm
+pci split 2 vhost-net
+mmio split 4 vhost-net"
+modprobe vhost_net
 
 ip tuntap add dev tap0 mode tap multi_queue vnet_hdr
 ip addr add 192.168.77.1/24 dev tap0
@@ -59,9 +65,9 @@ dmesg -r | sed -n 's/^<[0-3]>//p' | grep -iE 'virtio|eth0|irq' | sed 's/^/COMPLA
 echo ANSWER-END
 E2
 
-one() { # TRANSPORT RING PAIRS
-	local name="net: $1, $2, $3 queue pairs" out="queues-$1-$2-$3" word dir i
-	expect "$name" 0 "$out" trivm run -m 256M -c "$3" -p ip=off --net "tap:tap0,queues=$3,mtu=9000,transport=$1,ring=$2" --exec "QUEUES=$3
+one() { # TRANSPORT RING PAIRS DATAPATH
+	local name="net: $1, $2, $3 queue pairs, $4" out="queues-$1-$2-$3-$4" word dir i
+	expect "$name" 0 "$out" trivm run -m 256M -c "$3" -p ip=off --net "tap:tap0,queues=$3,mtu=9000,transport=$1,ring=$2,datapath=$4" --exec "QUEUES=$3
 $(cat guest-script)" || return
 	for word in "MTU 9000" JUMBO "rx-checksumming on" "tx-checksumming on" "tcp-segmentation-offload on" \
 		"scatter-gather on" "PAIRS $3 $3 " PING-AFTER-RESETS ANSWER-END; do
@@ -87,8 +93,8 @@ case ${1:-short} in
 full) lines=$full ;;
 *) lines=$short ;;
 esac
-while read -r transport ring pairs <&3; do
-	one "$transport" "$ring" "$pairs"
+while read -r transport ring pairs datapath <&3; do
+	one "$transport" "$ring" "$pairs" "$datapath"
 done 3<<<"$lines"
 ip link del tap0
 ip tuntap add dev tap0 mode tap vnet_hdr

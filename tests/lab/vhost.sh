@@ -35,13 +35,109 @@ one() { # TRANSPORT QUEUES OPTIONS
 		"tap:$tap,datapath=vhost-net,transport=$1,queues=$2,$3"
 }
 
+# Without MSI the device has one level-triggered pin, which the kernel's worker cannot drive: trivm does.
+on_intx() {
+	net_guest "vhost-net: INTx" vhost-intx $host $address 1 1 tap:tap0,datapath=vhost-net pci=nomsi
+}
+
+# Vectors are masked, changed and unmasked while packets come.
+vectors() {
+	local name="vhost-net: vectors move under load" out=vectors
+	expect "$name" 0 $out trivm run -m 256M -p ip=off -c 2 --net tap:tap0,datapath=vhost-net --exec "
+		ip link set eth0 up; ip addr replace $address dev eth0
+		until ping -c 1 -W 1 $host >/dev/null; do :; done
+		irqs=\$(sed -n 's/^ *\([0-9]*\):.*virtio.*put.*/\1/p' /proc/interrupts)
+		iperf3 -c $host -t 4 -R >/dev/null 2>&1 &
+		flow=\$!
+		n=0
+		while kill -0 \$flow 2>/dev/null; do
+			n=\$((n + 1))
+			for i in \$irqs; do echo \$((n % 2)) >/proc/irq/\$i/smp_affinity_list; done
+		done
+		wait \$flow && echo FLOWED
+		[ \$n -gt 20 ] && echo MOVED
+		ping -c 3 -W 2 $host | grep -q ' 0% packet loss' && echo NO-LOSS" || return
+	for word in FLOWED MOVED NO-LOSS; do
+		grep -qx $word $out || { fail "$name: no $word" $out; return; }
+	done
+	pass "$name"
+}
+
+# The cable is pulled out and plugged in: the guest sees it, nothing passes meanwhile, and then it does.
+link() {
+	local name="vhost-net: link down and up" out=link pid word i
+	rm -f counted
+	timeout -k 5 "$limit" trivm run -m 256M -p ip=off --name link --net tap:tap0,datapath=vhost-net --exec "
+		ip link set eth0 up; ip addr replace $address dev eth0
+		until ping -c 1 -W 1 $host >/dev/null; do :; done
+		carrier() { n=0; until [ \$(cat /sys/class/net/eth0/carrier) = \$1 ]; do n=\$((n + 1)); [ \$n -lt 300 ] || return 1; sleep 0.1; done; }
+		wget -q -O - http://$host:8080/cgi-bin/count >/dev/null
+		carrier 0 && echo DOWN
+		carrier 1 && echo UP
+		until ping -c 1 -W 1 $host >/dev/null; do :; done
+		ping -c 3 -W 2 $host | grep -q ' 0% packet loss' && echo NO-LOSS" >$out 2>&1 &
+	pid=$!
+	for i in $(seq 600); do [ -s counted ] && break; sleep 0.1; done
+	trivm ctl link net net0 link down >/dev/null || echo "ctl: down failed" >>$out
+	for i in $(seq 300); do grep -qx DOWN $out && break; sleep 0.1; done
+	ping -c 2 -W 1 "${address%/*}" >/dev/null && echo PASSED-WHILE-DOWN >>$out
+	trivm ctl link net net0 link up >/dev/null || echo "ctl: up failed" >>$out
+	wait $pid
+	for word in DOWN UP NO-LOSS; do
+		grep -qx $word $out || { fail "$name: no $word" $out; return; }
+	done
+	if grep -qx PASSED-WHILE-DOWN $out; then fail "$name: packets passed" $out; else pass "$name"; fi
+}
+
+# The tap on a bridge of Open vSwitch's kernel datapath.
+on_ovs() {
+	local log=$PWD/ovs db=$PWD/ovs.db sock=$PWD/ovs.sock
+	local ovs="ovs-vsctl --db=unix:$sock --timeout=30"
+	modprobe openvswitch
+	mkdir -p /var/run/openvswitch /var/log/openvswitch
+	ovsdb-tool create "$db" /usr/share/openvswitch/vswitch.ovsschema >"$log" 2>&1
+	ovsdb-server --detach --remote="punix:$sock" "$db" >>"$log" 2>&1
+	ovs-vswitchd --detach "unix:$sock" >>"$log" 2>&1
+	if ! $ovs add-br ovs0 >>"$log" 2>&1; then
+		fail "vhost-net: on Open vSwitch: no bridge" "$log"
+		return
+	fi
+	ip addr add 192.168.78.1/24 dev ovs0
+	ip link set ovs0 up
+	ip tuntap add dev tapo mode tap
+	ip link set tapo up
+	$ovs add-port ovs0 tapo
+	net_guest "vhost-net: on Open vSwitch's kernel datapath" vhost-ovs 192.168.78.1 192.168.78.2/24 1 1 \
+		"tap:tapo,datapath=vhost-net"
+	$ovs del-br ovs0
+}
+
+# A macvtap has a device file of its own, which is handed over; the host cannot be reached over one
+# on the same link, so the server's end of a veth pair is in a network namespace.
+on_macvtap() {
+	ip netns add far
+	ip link add near type veth peer name veth-far netns far
+	ip netns exec far ip addr add 192.168.79.1/24 dev veth-far
+	ip netns exec far ip link set veth-far up
+	ip link set near up
+	ip netns exec far busybox httpd -p 8080 -h www
+	ip netns exec far iperf3 -s -D >/dev/null
+	ip link add mvt0 link near address 52:54:00:12:34:56 type macvtap mode bridge
+	ip link set mvt0 up
+	[ -e "/dev/tap$(cat /sys/class/net/mvt0/ifindex)" ] || mknod "/dev/tap$(cat /sys/class/net/mvt0/ifindex)" c \
+		$(tr : ' ' <"/sys/class/net/mvt0/tap$(cat /sys/class/net/mvt0/ifindex)/dev")
+	net_guest "vhost-net: on a macvtap" vhost-macvtap 192.168.79.1 192.168.79.2/24 1 1 \
+		"fd:3,datapath=vhost-net,mac=52:54:00:12:34:56" 3<>"/dev/tap$(cat /sys/class/net/mvt0/ifindex)"
+	ip link del mvt0
+	ip netns del far
+}
+
 # A guest that reboots itself comes up with a NIC that works, and the first machine left nothing behind.
 reboots() {
 	local name="vhost-net: the guest reboots" out=reboot
 	rm -f counted
-	expect "$name" 0 $out trivm run -m 256M --on-reset reboot \
+	expect "$name" 0 $out trivm run -m 256M -p ip=off --on-reset reboot \
 		--net tap:tap0,datapath=vhost-net --exec "
-			{ sleep 1; killall udhcpc; } 2>/dev/null
 			ip link set eth0 up; ip addr replace $address dev eth0
 			n=0
 			until time=\$(wget -q -O - http://$host:8080/cgi-bin/count); do
@@ -85,8 +181,7 @@ stats() { # PID: exits, those to user space (port and memory-mapped), trivm's ti
 cost() { # DATAPATH: prints and leaves the figures; status 0 if the run was good
 	local out=cost-$1 pid before after i a b
 	rm -f counted
-	trivm run -m 256M --net "tap:tap0,datapath=$1" --exec "
-		{ sleep 1; killall udhcpc; } 2>/dev/null
+	trivm run -m 256M -p ip=off --net "tap:tap0,datapath=$1" --exec "
 		ip link set eth0 up; ip addr replace $address dev eth0
 		until ping -c 1 -W 1 $host >/dev/null; do :; done
 		wget -q -O - http://$host:8080/cgi-bin/count >/dev/null
@@ -134,6 +229,7 @@ esac
 while read -r transport queues options <&3; do
 	one "$transport" "$queues" "$options"
 done 3<<<"$lines"
+[ "${1:-short}" = short ] || { link; on_intx; vectors; on_ovs; on_macvtap; }
 reboots
 refuses 120 "split rings only" tap:tap0,datapath=vhost-net,ring=packed
 refuses 2 "to a tap only" user,datapath=vhost-net
