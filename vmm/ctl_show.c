@@ -72,7 +72,11 @@ static bool is_table(const json_t *v)
 
 	if (!json_is_array(v) || !json_array_size(v))
 		return false;
-	json_array_foreach(v, i, item) if (!json_is_object(item)) return false;
+	json_array_foreach(v, i, item)
+	{
+		if (!json_is_object(item))
+			return false;
+	}
 	return true;
 }
 
@@ -147,7 +151,10 @@ static void show_object(FILE *out, const json_t *v, const char *indent)
 	size_t width = 0;
 	json_t *item;
 
-	json_object_foreach((json_t *)v, key, item) width = max_u64(width, strlen(key));
+	json_object_foreach((json_t *)v, key, item)
+	{
+		width = max_u64(width, strlen(key));
+	}
 	json_object_foreach((json_t *)v, key, item)
 	{
 		char buf[TEXT_MAX];
@@ -173,7 +180,13 @@ static bool is_nested(const json_t *rows)
 	size_t i;
 
 	json_array_foreach(rows, i, row)
-		json_object_foreach(row, key, item) if (is_table(item)) return true;
+	{
+		json_object_foreach(row, key, item)
+		{
+			if (is_table(item))
+				return true;
+		}
+	}
 	return false;
 }
 
