@@ -46,8 +46,7 @@ static void text(const json_t *v, char buf[TEXT_MAX])
 		break;
 	case JSON_ARRAY:
 		buf[0] = '\0';
-		json_array_foreach(v, i, item)
-		{
+		json_array_foreach (v, i, item) {
 			char one[TEXT_MAX];
 			int n;
 
@@ -72,8 +71,7 @@ static bool is_table(const json_t *v)
 
 	if (!json_is_array(v) || !json_array_size(v))
 		return false;
-	json_array_foreach(v, i, item)
-	{
+	json_array_foreach (v, i, item) {
 		if (!json_is_object(item))
 			return false;
 	}
@@ -151,12 +149,10 @@ static void show_object(FILE *out, const json_t *v, const char *indent)
 	size_t width = 0;
 	json_t *item;
 
-	json_object_foreach((json_t *)v, key, item)
-	{
+	json_object_foreach ((json_t *)v, key, item) {
 		width = max_u64(width, strlen(key));
 	}
-	json_object_foreach((json_t *)v, key, item)
-	{
+	json_object_foreach ((json_t *)v, key, item) {
 		char buf[TEXT_MAX];
 
 		if (is_table(item)) {
@@ -179,10 +175,8 @@ static bool is_nested(const json_t *rows)
 	json_t *row, *item;
 	size_t i;
 
-	json_array_foreach(rows, i, row)
-	{
-		json_object_foreach(row, key, item)
-		{
+	json_array_foreach (rows, i, row) {
+		json_object_foreach (row, key, item) {
 			if (is_table(item))
 				return true;
 		}
@@ -197,8 +191,7 @@ void ctl_show(FILE *out, const json_t *v)
 	size_t i;
 
 	if (is_table(v) && is_nested(v)) {
-		json_array_foreach(v, i, row)
-		{
+		json_array_foreach (v, i, row) {
 			if (i)
 				fputc('\n', out);
 			show_object(out, row, "");
@@ -226,8 +219,7 @@ void ctl_show_event(FILE *out, const json_t *params)
 	strftime(when, sizeof(when), "%H:%M:%S", &tm);
 	text(json_object_get(params, "event"), buf);
 	fprintf(out, "%s.%03d %s", when, (int)((at - (double)seconds) * 1000), buf);
-	json_object_foreach((json_t *)params, key, item)
-	{
+	json_object_foreach ((json_t *)params, key, item) {
 		if (strcmp(key, "event") == 0 || strcmp(key, "time") == 0)
 			continue;
 		text(item, buf);

@@ -350,8 +350,7 @@ static void the_documented_methods(void **state)
 	assert_true(n > 0);
 	fclose(f);
 	assert_true(json_array_size(list) > 10);
-	json_array_foreach(list, i, m)
-	{
+	json_array_foreach (list, i, m) {
 		char entry[128];
 
 		snprintf(entry, sizeof(entry), "`%s`", word(m, "name"));
