@@ -61,9 +61,13 @@ static int check_dir(const char *dir, struct err *err)
 int control_dir(char buf[CONTROL_PATH_MAX], bool make, struct err *err)
 {
 	const char *runtime = getenv("XDG_RUNTIME_DIR");
+	struct stat st;
 	int n, rc;
 
-	if (runtime && runtime[0] == '/' && access(runtime, X_OK) == 0)
+	/* sudo may leave us another user's, in which a directory of ours would be in that one's
+	 * way.
+	 */
+	if (runtime && runtime[0] == '/' && stat(runtime, &st) == 0 && st.st_uid == geteuid())
 		n = snprintf(buf, CONTROL_PATH_MAX, "%s/trivm", runtime);
 	else
 		n = snprintf(buf, CONTROL_PATH_MAX, "/tmp/trivm-%u", (unsigned)geteuid());

@@ -3,7 +3,7 @@
  * control_path: where the sockets of running VMs are, and how a socket is put there so that two VMs
  * of one name cannot be, and that what a crashed one left is told from what lives.
  *
- *	$XDG_RUNTIME_DIR/trivm/ or, without one, /tmp/trivm-UID/	mode 0700, ours
+ *	$XDG_RUNTIME_DIR/trivm/ or, without one of ours, /tmp/trivm-UID/	mode 0700
  *		NAME.sock	the control socket (control.h)
  *		NAME.console	a daemon's console (console.h)
  *		NAME.log	a daemon's log
