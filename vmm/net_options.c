@@ -110,6 +110,20 @@ static int set_datapath(struct net_options *o, const char *value, struct err *er
 	return bad(err, "datapath", value, "vmm, vhost-net or vhost-user");
 }
 
+static int set_fallback(struct net_options *o, const char *value, struct err *err)
+{
+	o->has_fallback = true;
+	for (o->fallback = 0; o->fallback < NET_DATAPATH_VHOST_USER; o->fallback++)
+		if (strcmp(datapaths[o->fallback], value) == 0)
+			return 0;
+	return bad(err, "fallback", value, "vmm or vhost-net");
+}
+
+static int set_failback(struct net_options *o, const char *value, struct err *err)
+{
+	return either("failback", value, "off", "on", &o->failback, err);
+}
+
 /* "off", or names with '+' between them. */
 static int set_switchable(struct net_options *o, const char *value, struct err *err)
 {
@@ -277,6 +291,8 @@ static const struct {
 	{"socket", set_socket, true},
 	{"wait", set_wait, true},
 	{"switchable", set_switchable, false},
+	{"fallback", set_fallback, true},
+	{"failback", set_failback, true},
 };
 
 static int set_word(struct net_options *o, char *word, bool first, struct err *err)
@@ -312,22 +328,37 @@ static int check_vhost_net(const struct net_options *o, struct err *err)
 	return 0;
 }
 
+static int check(const struct net_options *o, struct err *err);
+
+/* The port is the fallback's: judged as if that were the datapath. */
+static int check_fallback(const struct net_options *o, struct err *err)
+{
+	struct net_options judged = *o;
+
+	judged.datapath = o->fallback;
+	judged.has_fallback = judged.failback = judged.has_wait = judged.server = false;
+	judged.vhost_socket[0] = '\0';
+	return check(&judged, err);
+}
+
 static int check_vhost_user(const struct net_options *o, struct err *err)
 {
 	if (!o->vhost_socket[0])
 		return err_set(err, -EINVAL,
 		               "--net datapath=vhost-user: it takes the back-end's socket=PATH");
-	if (o->has_port)
-		return err_set(
-			err, -EINVAL,
-			"--net port: with datapath=vhost-user the back-end is the port; give "
-			"socket=PATH alone");
 	if (o->pcap[0])
 		return err_set(
 			err, -EINVAL,
 			"--net pcap=%s: with datapath=vhost-user packets do not pass through "
 			"trivm: record them in the back-end, or use datapath=vmm",
 			o->pcap);
+	if (o->has_fallback)
+		return check_fallback(o, err);
+	if (o->has_port)
+		return err_set(
+			err, -EINVAL,
+			"--net port: with datapath=vhost-user the back-end is the port; give "
+			"socket=PATH alone, or the port for a fallback=vmm|vhost-net");
 	if (o->poll_us || o->datagram || o->bridge[0] || o->user.nr_forwards)
 		return err_set(err, -EINVAL,
 		               "--net poll-us, local, bridge, hostfwd: not with "
@@ -340,11 +371,13 @@ static int check(const struct net_options *o, struct err *err)
 {
 	if (o->datapath == NET_DATAPATH_VHOST_USER)
 		return check_vhost_user(o, err);
-	if (o->vhost_socket[0] || o->has_wait)
-		return err_set(
-			err, -EINVAL,
-			"--net socket, wait: only with datapath=vhost-user (a port is called "
-			"port=socket:PATH)");
+	if (o->failback && !o->has_fallback)
+		return err_set(err, -EINVAL, "--net failback=on: only with fallback=vmm|vhost-net");
+	if (o->vhost_socket[0] || o->has_wait || o->has_fallback)
+		return err_set(err, -EINVAL,
+		               "--net socket, wait, fallback: only with datapath=vhost-user (a "
+		               "port is called "
+		               "port=socket:PATH)");
 	if (o->user.nr_forwards && o->port != NET_PORT_USER)
 		return err_set(err, -EINVAL, "--net hostfwd: only with port=user");
 	if (o->bridge[0] && (o->port != NET_PORT_TAP || o->where[0]))
@@ -410,7 +443,9 @@ static int check_switched(const struct net_options *o, struct err *err)
 {
 	struct net_options judged = *o;
 
-	if (o->datapath == NET_DATAPATH_VHOST_USER) {
+	if (o->datapath != NET_DATAPATH_VHOST_USER) {
+		judged.has_fallback = judged.failback = false;
+	} else if (!o->has_fallback) {
 		forget_port(&judged);
 		judged.server = o->server;
 		judged.poll_us = 0;

@@ -34,7 +34,10 @@ struct net_options {
 	char vhost_socket[108]; /* datapath=vhost-user: there is no port then */
 	bool has_port;
 	bool has_wait;
-	uint32_t wait_s;       /* for a vhost-user back-end; VHOST_USER_WAIT_FOREVER */
+	uint32_t wait_s;   /* for a vhost-user back-end; VHOST_USER_WAIT_FOREVER */
+	bool has_fallback; /* another datapath while the back-end is away */
+	enum net_datapath fallback;
+	bool failback;         /* and the back-end again when it is there again */
 	bool server, datagram; /* either socket */
 	char local[108];       /* datagram socket: our own address */
 	bool mmio;             /* transport */

@@ -8,6 +8,7 @@
 #include <sys/random.h>
 
 #include "devices/net/dp_vhost.h"
+#include "vmm/log.h"
 #include "vmm/util.h"
 
 /* What offloads=off keeps from the driver. */
@@ -183,6 +184,7 @@ int nic_build(struct nic *nic, const struct net_options *options, unsigned index
 	memset(nic, 0, sizeof(*nic));
 	nic->options = *options;
 	nic->loop = slots->loop;
+	nic->failover_fd = -1;
 	if (options->id[0])
 		snprintf(nic->name, sizeof(nic->name), "%s", options->id);
 	else
@@ -190,6 +192,8 @@ int nic_build(struct nic *nic, const struct net_options *options, unsigned index
 	rc = build_net(nic, mem, err);
 	if (rc == 0)
 		rc = virtio_transport_add(&nic->transport, &nic->net.dev, &where, slots, err);
+	if (rc == 0)
+		rc = nic_failover_begin(nic, err);
 	if (rc < 0)
 		nic_destroy(nic);
 	return rc;
@@ -201,50 +205,69 @@ static void close_port(struct nic *nic)
 	nic->port = NULL;
 }
 
-int nic_switch(struct nic *nic, const char *spec, struct net_switch_report *report, struct err *err)
+void nic_became(struct nic *nic, const struct net_options *next)
 {
-	struct net_options next = nic->options;
+	nic->options = *next;
+	describe_wire(nic);
+}
+
+/*
+ * While a back-end has the packets the port stays open. A tap that nobody holds has no carrier, and
+ * when it is opened again a bridge drops frames until it has noticed; the user network would lose
+ * its connections.
+ */
+int nic_move(struct nic *nic, const struct net_options *next, struct datapath **keep,
+             struct net_switch_report *report, struct err *err)
+{
 	struct port *port = nic->port;
 	struct datapath *dp = NULL;
-	bool own_port;
-	int rc = net_options_switch(&next, spec, err);
+	bool own_port = needs_port(next) && !(port && net_options_same_port(next, &nic->options));
+	int rc = 0;
 
-	if (rc < 0)
-		return rc;
-	own_port = needs_port(&next) && !(port && net_options_same_port(&next, &nic->options));
 	if (own_port)
-		rc = open_port(&next, &port, err);
-	else if (needs_port(&next) && !needs_port(&nic->options))
+		rc = open_port(next, &port, err);
+	else if (needs_port(next) && !needs_port(&nic->options))
 		port_drain(port); /* what came while nobody listened is old */
 	if (rc < 0)
 		return rc;
-	rc = open_datapath(nic, &next, port, &dp, err);
+	rc = open_datapath(nic, next, port, &dp, err);
 	if (rc == 0)
 		rc = net_switch(&nic->net, &dp, report, err);
-	if (dp)
+	if (rc == 0 && keep)
+		*keep = dp;
+	else if (dp)
 		dp->ops->destroy(dp);
-	if (rc < 0) {
-		if (own_port)
-			port_close(port);
-		return rc;
-	}
-	/*
-	 * While a back-end has the packets the port stays open. A tap that nobody holds has no carrier,
-	 * and when it is opened again a bridge drops frames until it has noticed; the user network
-	 * would lose its connections.
-	 */
-	if (own_port) {
+	if (rc == 0 && own_port) {
 		close_port(nic);
 		nic->port = port;
+	} else if (own_port) {
+		port_close(port);
 	}
-	nic->options = next;
-	describe_wire(nic);
+	if (rc == 0)
+		nic_became(nic, next);
+	return rc;
+}
+
+int nic_switch(struct nic *nic, const char *spec, struct net_switch_report *report, struct err *err)
+{
+	struct net_options next = nic->options;
+	int rc = net_options_switch(&next, spec, err);
+
+	if (rc == 0)
+		rc = nic_move(nic, &next, NULL, report, err);
+	if (rc < 0)
+		return rc;
+	/* From here on, what the user said. */
+	nic_failover_end(nic);
+	if (nic_failover_begin(nic, err) < 0)
+		log_warn("%s: no fallback: %s", nic->name, err->msg);
 	return 0;
 }
 
 /* The device first: it lets go of the transport's eventfds. */
 void nic_destroy(struct nic *nic)
 {
+	nic_failover_end(nic);
 	if (nic->has_net)
 		net_destroy(&nic->net);
 	nic->has_net = false;

@@ -23,6 +23,13 @@ struct nic {
 	struct port *port;          /* NULL: there has been no need for one; idle with vhost-user */
 	struct pcap_writer *pcap;
 	char wire[128]; /* where it leads, for people */
+	/* While the vhost-user back-end is away, if there is a fallback: nic_failover.c. */
+	struct datapath *home;           /* the back-end's; NULL: it has the packets */
+	struct net_options home_options; /* what the options are when it has them */
+	struct datapath_host home_host;  /* whom @home tells of its far side meanwhile */
+	_Atomic bool home_up;            /* the back-end is there */
+	int failover_fd;                 /* an eventfd: home_up has changed */
+	struct loop_source failover;
 	bool has_net;
 	struct net net;
 	struct virtio_transport transport;
@@ -40,5 +47,22 @@ void nic_destroy(struct nic *nic);
  */
 int nic_switch(struct nic *nic, const char *spec, struct net_switch_report *report,
                struct err *err);
+
+/* --- For nic_failover.c. --- */
+
+/*
+ * nic_switch() to @next. @keep: where the datapath before goes, which is the caller's then; NULL:
+ * it is destroyed.
+ */
+int nic_move(struct nic *nic, const struct net_options *next, struct datapath **keep,
+             struct net_switch_report *report, struct err *err);
+/* The options have become @next: what is said of the NIC. */
+void nic_became(struct nic *nic, const struct net_options *next);
+
+/* --- nic_failover.c. Main thread. --- */
+
+/* Watch the back-end, if the options name a fallback for it; and leave that. */
+int nic_failover_begin(struct nic *nic, struct err *err);
+void nic_failover_end(struct nic *nic); /* idempotent */
 
 #endif

@@ -376,7 +376,7 @@ static bool update_link(struct net *net)
 	uint16_t before = net->status;
 
 	net->status &= (uint16_t)~VIRTIO_NET_S_LINK_UP;
-	if (net->plugged && net->carrier)
+	if (net->plugged && (net->carrier || net->cover))
 		net->status |= VIRTIO_NET_S_LINK_UP;
 	return net->status != before;
 }
@@ -384,18 +384,48 @@ static bool update_link(struct net *net)
 static void on_carrier(void *opaque, bool up)
 {
 	struct net *net = opaque;
+	void (*cover)(void *opaque, bool up);
 	bool changed, news;
+	void *to;
 
 	pthread_mutex_lock(&net->lock);
+	cover = net->cover;
+	to = net->cover_opaque;
 	news = net->carrier != up;
 	net->carrier = up;
 	changed = update_link(net);
 	pthread_mutex_unlock(&net->lock);
-	if (news)
+	if (news) {
 		event_post(net->dev.events, up ? "backend-back" : "backend-lost", net->config.name,
 		           NULL);
+		if (cover)
+			cover(to, up);
+	}
 	if (changed)
 		virtio_config_changed(&net->dev);
+}
+
+void net_cover(struct net *net, void (*cover)(void *opaque, bool up), void *opaque)
+{
+	bool changed;
+
+	pthread_mutex_lock(&net->lock);
+	net->cover = cover;
+	net->cover_opaque = opaque;
+	changed = update_link(net);
+	pthread_mutex_unlock(&net->lock);
+	if (changed)
+		virtio_config_changed(&net->dev);
+}
+
+bool net_has_carrier(struct net *net)
+{
+	bool up;
+
+	pthread_mutex_lock(&net->lock);
+	up = net->carrier;
+	pthread_mutex_unlock(&net->lock);
+	return up;
 }
 
 /* --- Life --- */
@@ -452,12 +482,21 @@ void net_init(struct net *net, const struct net_config *config, struct datapath 
 
 void net_watch(struct net *net, struct datapath *before)
 {
+	bool changed;
+
 	if (before && before->ops->watch)
 		before->ops->watch(before, NULL);
-	if (net->dp->ops->watch)
+	if (net->dp->ops->watch) {
 		net->dp->ops->watch(net->dp, &net->host);
-	else
-		on_carrier(net, true);
+		return;
+	}
+	/* It has one by nature; that is no news of the other's. */
+	pthread_mutex_lock(&net->lock);
+	net->carrier = true;
+	changed = update_link(net);
+	pthread_mutex_unlock(&net->lock);
+	if (changed)
+		virtio_config_changed(&net->dev);
 }
 
 void net_destroy(struct net *net)

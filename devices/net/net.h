@@ -54,7 +54,9 @@ struct net {
 	uint16_t status;                               /* VIRTIO_NET_S_* */
 	/* The link is up if both are: */
 	bool plugged; /* net_set_link() */
-	bool carrier; /* the datapath has a far side */
+	bool carrier; /* the datapath has a far side, or there is a cover for that */
+	void (*cover)(void *opaque, bool up); /* net_cover() */
+	void *cover_opaque;
 	struct net_filter filter;
 };
 
@@ -70,6 +72,14 @@ void net_destroy(struct net *net); /* idempotent; main thread, vCPUs stopped */
  */
 bool net_set_link(struct net *net, bool up);
 bool net_link(struct net *net);
+bool net_has_carrier(struct net *net); /* has the datapath a far side? */
+
+/*
+ * While there is a @cover the driver is not told when the datapath loses its far side: @cover is,
+ * on whatever thread noticed it, and sees to it that another datapath is found, or ends the cover.
+ * It is told when the far side is back, too. NULL: none. Main thread.
+ */
+void net_cover(struct net *net, void (*cover)(void *opaque, bool up), void *opaque);
 
 /* What it is at the moment, for people. Any thread but the datapath's own. */
 struct net_status {

@@ -122,6 +122,60 @@ $(cat guest-script)" >"$out" 2>&1 </dev/null &
 	if grep -q '^DMESG' "$out"; then fail "$name: messages of the guest's kernel" "$out"; else pass "$name"; fi
 }
 
+# The back-end is killed and started again, as often as COUNT; meanwhile the fallback has the packets.
+# FALLBACK TRANSPORT COUNT
+failovers() {
+	local name="failover to $1: $2, $3 kills" out="failover-$1-$2" n=0 seconds guest switch i lost=0
+	net_tap tap0
+	net_tap tap1
+	seconds=$(($3 * 3 + 6))
+	rm -f ready
+	trivm-switch --port "$PWD/sw.sock" --uplink tap:tap1 >switch.log 2>&1 &
+	switch=$!
+	trivm run --name g -m 256M -p ip=off \
+		--net "port=tap:tap0,datapath=vhost-user,socket=$PWD/sw.sock,fallback=$1,failback=on,transport=$2" --exec "PAIRS=1
+SECONDS_IN_ALL=$seconds
+$(cat guest-script)" >"$out" 2>&1 </dev/null &
+	guest=$!
+	road() { # DATAPATH: wait until it has the packets
+		for i in $(seq 100); do
+			trivm ctl --json g net net0 2>/dev/null | grep -q "\"datapath\": *\"$1\"" && return 0
+			sleep 0.1
+		done
+		echo "     waited 10 s for $1"
+		trivm ctl g net
+		lost=$((lost + 1))
+		return 1
+	}
+	for i in $(seq 600); do [ ! -e ready ] || break; kill -0 $guest 2>/dev/null || break; sleep 0.2; done
+	while [ $n -lt "$3" ] && kill -0 $guest 2>/dev/null; do
+		road vhost-user || break
+		sleep 0.$((RANDOM % 9 + 1))
+		kill -9 $switch
+		wait $switch 2>/dev/null
+		road "$1" || break
+		sleep 0.$((RANDOM % 5 + 1))
+		trivm-switch --port "$PWD/sw.sock" --uplink tap:tap1 >switch.log 2>&1 &
+		switch=$!
+		n=$((n + 1))
+	done
+	for i in $(seq $((seconds * 10 + 600))); do kill -0 $guest 2>/dev/null || break; sleep 0.2; done
+	kill $guest 2>/dev/null
+	wait $guest
+	local status=$?
+	kill $switch
+	wait $switch 2>/dev/null
+	ip link del tap0
+	ip link del tap1
+	grep -a -E '^(tcp|udp-out|udp-in) .*receiver' "$out" | sed 's/^/     /'
+	[ $status = 0 ] || { fail "$name: the guest ended with $status" "$out"; return; }
+	[ $lost = 0 ] && [ $n = "$3" ] || { fail "$name: $n kills, $lost without a change of roads" "$out"; return; }
+	for i in STREAMS-COMPLETE PING-AFTER ANSWER-END; do
+		grep -qx $i "$out" || { fail "$name: no $i" "$out"; return; }
+	done
+	if grep -q '^DMESG' "$out"; then fail "$name: messages of the guest's kernel" "$out"; else pass "$name"; fi
+}
+
 cat >www/cgi-bin/ready <<-END
 	#!/bin/sh
 	touch $PWD/ready
@@ -130,11 +184,13 @@ END
 chmod +x www/cgi-bin/ready
 
 case ${1:-short} in
-full) lines=$full ;;
-*) lines=$short ;;
+full) lines=$full kills=50 ;;
+*) lines=$short kills=3 ;;
 esac
 while read -r transport ring pairs switches options <&3; do
 	one "$transport" "$ring" "$pairs" "$switches" "$options"
 done 3<<<"$lines"
+failovers vmm pci $kills
+failovers vhost-net mmio $kills
 if dmesg -l err,warn | grep -v -i -E 'promiscuous|kvm|hrtimer|clocksource'; then fail "switching: messages of the host's kernel"; else pass "switching: the host's kernel is silent"; fi
 finish

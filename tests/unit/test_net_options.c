@@ -206,6 +206,35 @@ static void a_switch_keeps_what_it_does_not_name(void **state)
 	assert_string_equal(o.bridge, "br0");
 }
 
+static void a_fallback_has_a_port(void **state)
+{
+	static const char *const bad[] = {
+		"tap:tap0,fallback=vmm",
+		"datapath=vhost-user,socket=/a,fallback=vhost-user",
+		"datapath=vhost-user,socket=/a,fallback=vhost-net,port=user",
+		"datapath=vhost-user,socket=/a,failback=on,port=user",
+		"datapath=vhost-user,socket=/a,fallback=vmm,port=user,bridge=br0",
+	};
+
+	(void)state;
+	assert_int_equal(
+		net_options_parse(
+			&o, "datapath=vhost-user,socket=/a,fallback=vmm,failback=on,port=tap:t",
+			&err),
+		0);
+	assert_true(o.has_fallback && o.failback && o.fallback == NET_DATAPATH_VMM);
+	assert_string_equal(o.where, "t");
+	switched("vmm");
+	switched("vhost-net");
+	switched("vhost-user,socket=/b");
+	assert_true(o.has_fallback);
+	assert_int_equal(net_options_parse(&o, "datapath=vhost-user,socket=/a,fallback=vmm", &err),
+	                 0);
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		if (net_options_parse(&o, bad[i], &err) != -EINVAL)
+			fail_msg("%s was taken", bad[i]);
+}
+
 static void a_switch_refuses_what_cannot_change(void **state)
 {
 	static const struct {
@@ -241,6 +270,7 @@ int main(void)
 		cmocka_unit_test(forwards),
 		cmocka_unit_test(refusals),
 		cmocka_unit_test(a_switch_keeps_what_it_does_not_name),
+		cmocka_unit_test(a_fallback_has_a_port),
 		cmocka_unit_test(a_switch_refuses_what_cannot_change),
 	};
 
