@@ -5,10 +5,12 @@
  * sees the link go down, not a device that is broken. Only settings that are wrong in themselves
  * are the driver's error.
  *
- * When the back-end is gone (dp_user_drop()), nobody serves the rings, and where they stand is read
- * from them. Each call eventfd is signalled once: what the back-end gave back last may have been
- * made visible and not been announced. The next one is given everything that was noted
- * (dp_user_resume()), in the order in which a driver would have done it.
+ * When the back-end is gone (dp_user_drop()), each call eventfd is signalled once: what it gave
+ * back last may have been made visible and not been announced. The next one is given everything
+ * that was noted (dp_user_resume()), in the order in which a driver would have done it. Where a
+ * ring stands that was lost with a back-end is read from the ring at that moment; but if the next
+ * one gets an inflight region that the last one wrote, it knows better, and the ring is left as it
+ * is.
  *
  * A back-end that is disconnected but lives on (it was late, or lies) still has the guest's memory
  * mapped, and the eventfds; there is no way to take them back. It can spoil what it was entrusted
@@ -79,9 +81,27 @@ static int enable_rings(struct dp_user *d)
 	return rc;
 }
 
+/* Read from the ring where it stands. @complete: see virtq_recover(). */
+static void find_base(struct dp_user *d, struct dp_user_ring *r, bool complete)
+{
+	bool packed = d->negotiated & BIT64(VIRTIO_F_RING_PACKED);
+
+	virtq_recover(&r->vr.config, packed, complete, d->mem, &r->vr.base);
+	fd_signal(r->vr.call_fd);
+}
+
 static int start_ring(struct dp_user *d, unsigned index, struct err *err)
 {
-	return vhost_ring_start(&d->user.vhost, index, &d->rings[index].vr, err);
+	struct dp_user_ring *r = &d->rings[index];
+	int rc;
+
+	/* A back-end that has its predecessor's notes puts the ring right by them. */
+	if (r->lost)
+		find_base(d, r, !d->user.inflight_old);
+	rc = vhost_ring_start(&d->user.vhost, index, &r->vr, err);
+	if (rc == 0)
+		r->lost = false;
+	return rc;
 }
 
 /* Features as the driver has them now, and memory. */
@@ -123,16 +143,12 @@ static void give_up(struct dp_user *d, const struct err *err)
 
 void dp_user_drop(struct dp_user *d)
 {
-	bool packed = d->negotiated & BIT64(VIRTIO_F_RING_PACKED);
-
 	vhost_user_shut(&d->user);
 	for (unsigned i = 0; i < nr_rings(d); i++) {
-		struct dp_user_ring *r = &d->rings[i];
-
 		if (!vhost_ring_runs(&d->user.vhost, i))
 			continue;
-		virtq_recover(&r->vr.config, packed, d->mem, &r->vr.base);
-		fd_signal(r->vr.call_fd);
+		d->rings[i].lost = true;
+		fd_signal(d->rings[i].vr.call_fd);
 	}
 	d->user.vhost.running = 0;
 }
@@ -234,6 +250,7 @@ static int user_ring_start(struct datapath *dp, unsigned index, const struct dat
 		.err_fd = r->err_fd,
 	};
 	r->runs = true;
+	r->lost = false;
 	enable_again(d);
 	if (vhost_user_on(&d->user) && start_ring(d, index, &why) < 0)
 		give_up(d, &why);
@@ -253,9 +270,15 @@ static void stop_ring(struct dp_user *d, unsigned index)
 		if (rc < 0) {
 			err_errno(&why, rc, "%s: ring %u does not come back", d->config.name,
 			          index);
-			d->user.vhost.running |= BIT64(index); /* for its base */
+			d->user.vhost.running |= BIT64(index);
 			give_up(d, &why);
 		}
+	}
+	if (r->lost) {
+		/* What is noted of it is not true any more. */
+		vhost_user_forget(&d->user);
+		find_base(d, r, true);
+		r->lost = false;
 	}
 }
 

@@ -18,9 +18,10 @@ struct dp_user;
 
 struct dp_user_ring {
 	struct dp_user *d;
-	bool runs; /* for the NIC, whether there is a back-end or not; d->lock */
-	struct vhost_ring
-		vr; /* of the ring that runs; base: where it stands while nobody serves it */
+	/* d->lock: */
+	bool runs;            /* for the NIC, whether there is a back-end or not */
+	bool lost;            /* the back-end went away with it: vr.base is not true */
+	struct vhost_ring vr; /* of the ring that runs */
 	struct loop_source err;
 	int err_fd;
 };

@@ -55,6 +55,7 @@ struct vhost_user {
 	 */
 	int inflight_fd;
 	struct vu_inflight inflight;
+	bool inflight_old; /* this back-end was given what another one noted */
 };
 
 /* OFF. @rings are 2 * @pairs. @name is borrowed. */
@@ -100,6 +101,9 @@ int vhost_user_mtu(struct vhost_user *u, uint16_t mtu);
 
 /* The driver has reset the device; no ring runs. Works also when it is not ON. */
 void vhost_user_reset(struct vhost_user *u);
+
+/* What is noted in the inflight region is not true any more: rings have been changed since. */
+void vhost_user_forget(struct vhost_user *u);
 
 /* Is the link on the back-end's side up? True if it does not say. 0 or a negative errno. */
 int vhost_user_link(struct vhost_user *u, bool *up);

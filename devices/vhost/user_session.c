@@ -28,6 +28,11 @@
 
 /* --- The inflight region --- */
 
+void vhost_user_forget(struct vhost_user *u)
+{
+	vu_drop_inflight(u);
+}
+
 void vu_drop_inflight(struct vhost_user *u)
 {
 	fd_close(&u->inflight_fd);
@@ -85,7 +90,8 @@ int vu_share_inflight(struct vhost_user *u)
 
 	if (!vu_has(u, VU_PROTOCOL_INFLIGHT_SHMFD))
 		return 0;
-	if (u->inflight_fd < 0)
+	u->inflight_old = u->inflight_fd >= 0;
+	if (!u->inflight_old)
 		rc = get_inflight(u);
 	if (rc < 0 || u->inflight_fd < 0)
 		return rc;
@@ -268,6 +274,7 @@ void vhost_user_detach(struct vhost_user *u)
 	u->failed = u->mem_sent = false;
 	u->offered = u->protocol = u->slots = 0;
 	u->status = 0;
+	u->inflight_old = false;
 	u->vhost.running = 0;
 }
 

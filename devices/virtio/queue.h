@@ -92,11 +92,12 @@ int virtq_used_base(const struct virtq_config *config, const struct memory *mem,
 
 /*
  * The same for both formats, if the server used chains in the order in which it took them. In a
- * packed ring a batch that it was killed in the middle of giving back is completed: the driver may
- * then be owed an interrupt. recover.c.
+ * packed ring, with @complete, a batch that it was killed in the middle of giving back is given
+ * back: the driver may then be owed an interrupt. (Without, for a successor who knows more.)
+ * recover.c.
  */
-int virtq_recover(const struct virtq_config *config, bool packed, const struct memory *mem,
-                  virtq_base_t *base);
+int virtq_recover(const struct virtq_config *config, bool packed, bool complete,
+                  const struct memory *mem, virtq_base_t *base);
 
 /* Counters; the owner's, others read them by counters_read(). */
 struct virtq_stats {

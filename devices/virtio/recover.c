@@ -140,8 +140,9 @@ static void close_gap(struct place p, unsigned n)
 	}
 }
 
-/* Back over the @n descriptors before @p, the last of which is used, closing gaps. Their number. */
-static unsigned close_gaps(struct place p, unsigned n)
+/* Back over the @n descriptors before @p, the last of which is used, closing gaps if they are to be
+ * @complete. Their number. */
+static unsigned close_gaps(struct place p, unsigned n, bool complete)
 {
 	unsigned gaps = 0, gap = 0;
 
@@ -155,7 +156,8 @@ static unsigned close_gaps(struct place p, unsigned n)
 		}
 		/* The oldest one may be where the ring was full. */
 		if (gap && (!available(&p) || n == 1)) {
-			close_gap(behind, gap);
+			if (complete)
+				close_gap(behind, gap);
 			gaps++;
 			gap = 0;
 		}
@@ -163,7 +165,7 @@ static unsigned close_gaps(struct place p, unsigned n)
 	return gaps;
 }
 
-static virtq_base_t packed_recover(struct vring_packed_desc *ring, uint16_t size)
+static virtq_base_t packed_recover(struct vring_packed_desc *ring, uint16_t size, bool complete)
 {
 	struct place p = driver_position(ring, size), before = p;
 	unsigned n = 0;
@@ -174,20 +176,20 @@ static virtq_base_t packed_recover(struct vring_packed_desc *ring, uint16_t size
 		back(&before);
 	}
 	/* One may be a batch; more are chains of several descriptors. */
-	if (close_gaps(p, size - n) > 1)
+	if (close_gaps(p, size - n, complete) > 1)
 		p = skip_rest(p, n);
 	at = p.at | (uint32_t)p.wrap << 15;
 	return at | at << 16;
 }
 
-int virtq_recover(const struct virtq_config *config, bool packed, const struct memory *mem,
-                  virtq_base_t *base)
+int virtq_recover(const struct virtq_config *config, bool packed, bool complete,
+                  const struct memory *mem, virtq_base_t *base)
 {
 	struct virtq_areas areas;
 	int rc = virtq_translate(config, packed, mem, &areas, NULL);
 
 	if (rc == 0)
-		*base = packed ? packed_recover(areas.desc, config->size)
+		*base = packed ? packed_recover(areas.desc, config->size, complete)
 		               : split_used_index(&areas);
 	return rc;
 }

@@ -355,6 +355,44 @@ static void split_rings_go_on_at_a_server(void **state)
 	rings_go_on_with_the_next_one(r, false);
 }
 
+/* A batch that was cut off is completed, unless the next one has the notes of the last. */
+static void an_unfinished_batch(void **state)
+{
+	struct rig *r = *state;
+	struct vring_packed_desc *d = (struct vring_packed_desc *)(r->ram + DESC(1));
+
+	r->config.packed = true;
+	create(r);
+	set_up(r, BASICS | BIT64(VIRTIO_F_RING_PACKED));
+	set_packed(r, 1, 8, 4);
+	d[0].flags = 0x80; /* would have been the last one to be written */
+	kill_back_end(r);
+	next_back_end(r);
+	wait_rings(r);
+	assert_int_equal(vub_count(&r->b, VU_GET_INFLIGHT_FD), 0); /* it has the last one's */
+	assert_int_equal(d[0].flags, 0x80);
+	kill_back_end(r);
+	fd_drain(r->call);
+	stop(r, 1); /* now it is nobody's, and the notes are not true any more */
+	assert_int_equal(d[0].flags, 0x8080);
+	assert_int_equal(fd_drain(r->call), 1);
+	assert_int_equal(start(r, 1, 0x80048004), 0);
+	d[0].flags = 0x80;
+	next_back_end(r);
+	wait_rings(r);
+	assert_int_equal(vub_count(&r->b, VU_GET_INFLIGHT_FD), 1);
+	assert_int_equal(r->b.rings[1].base, 0x80048004);
+	/* One without such a region. */
+	kill_back_end(r);
+	vub_init(&r->b);
+	r->b.protocol &= ~BIT64(VU_PROTOCOL_INFLIGHT_SHMFD);
+	back_end_accepts(r);
+	wait_carrier(r, 1);
+	wait_rings(r);
+	assert_int_equal(d[0].flags, 0x8080);
+	assert_int_equal(r->b.rings[1].base, 0x80048004);
+}
+
 static void what_happens_meanwhile_is_noted(void **state)
 {
 	struct rig *r = *state;
@@ -667,6 +705,7 @@ int main(void)
 		RIG(split_rings_go_on),
 		RIG(packed_rings_go_on),
 		RIG(split_rings_go_on_at_a_server),
+		RIG(an_unfinished_batch),
 		RIG(what_happens_meanwhile_is_noted),
 		RIG(a_wrong_ring_is_the_drivers_error),
 		RIG(it_dies_in_the_middle),

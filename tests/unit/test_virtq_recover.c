@@ -72,7 +72,7 @@ static void restart(struct rig *r)
 {
 	virtq_base_t base = 0xffffffff;
 
-	assert_int_equal(virtq_recover(&r->config, r->d.packed, &r->d.mem, &base), 0);
+	assert_int_equal(virtq_recover(&r->config, r->d.packed, true, &r->d.mem, &base), 0);
 	memset(&r->q, 0x5a, sizeof(r->q));
 	assert_int_equal(virtq_start(&r->q, &r->config, r->f, base, &r->d.mem, NULL), 0);
 }
@@ -164,13 +164,34 @@ static void a_new_queue_begins_at_the_beginning(void **state)
 	(void)state;
 	for (unsigned packed = 0; packed < 2; packed++) {
 		begin(&r, packed, 16, 1, true);
-		assert_int_equal(virtq_recover(&r.config, packed, &r.d.mem, &base), 0);
+		assert_int_equal(virtq_recover(&r.config, packed, true, &r.d.mem, &base), 0);
 		assert_int_equal(base, virtq_base_new(packed));
 		add(&r, 16); /* the whole ring, and none used */
-		assert_int_equal(virtq_recover(&r.config, packed, &r.d.mem, &base), 0);
+		assert_int_equal(virtq_recover(&r.config, packed, true, &r.d.mem, &base), 0);
 		assert_int_equal(base, virtq_base_new(packed));
 		drv_destroy(&r.d);
 	}
+}
+
+/* For a successor who knows better nothing is written. */
+static void a_ring_is_only_read(void **state)
+{
+	struct vring_packed_desc before[16];
+	struct rig r;
+	virtq_base_t base;
+
+	(void)state;
+	begin(&r, true, 16, 1, false);
+	add(&r, 10);
+	serve(&r, 5); /* a batch whose first one is not written */
+	memcpy(before, drv_ring(&r.d), sizeof(before));
+	assert_int_equal(virtq_recover(&r.config, true, false, &r.d.mem, &base), 0);
+	assert_memory_equal(before, drv_ring(&r.d), sizeof(before));
+	assert_false(drv_has_used(&r.d));
+	assert_int_equal(virtq_recover(&r.config, true, true, &r.d.mem, &base), 0);
+	take_all(&r);
+	assert_int_equal(r.taken, 5);
+	drv_destroy(&r.d);
 }
 
 /* Whatever the ring contains, the position is in it, and nothing outside is touched. */
@@ -187,7 +208,7 @@ static void any_ring_has_a_position(void **state)
 		for (unsigned b = 0; b < 7 * 16; b++)
 			ring[b] = (uint8_t)rnd(&r, 256);
 		ring[7 * 16] = 0x77;
-		assert_int_equal(virtq_recover(&r.config, true, &r.d.mem, &base), 0);
+		assert_int_equal(virtq_recover(&r.config, true, true, &r.d.mem, &base), 0);
 		assert_true(virtq_base_valid(base, true, 7));
 		assert_int_equal(ring[7 * 16], 0x77);
 	}
@@ -202,8 +223,8 @@ static void wrong_settings_are_refused(void **state)
 	(void)state;
 	begin(&r, true, 16, 1, false);
 	r.config.desc = DRV_RAM_END - 16;
-	assert_int_equal(virtq_recover(&r.config, true, &r.d.mem, &base), -EINVAL);
-	assert_int_equal(virtq_recover(&r.config, false, &r.d.mem, &base), -EINVAL);
+	assert_int_equal(virtq_recover(&r.config, true, true, &r.d.mem, &base), -EINVAL);
+	assert_int_equal(virtq_recover(&r.config, false, true, &r.d.mem, &base), -EINVAL);
 	drv_destroy(&r.d);
 }
 
@@ -213,6 +234,7 @@ int main(void)
 		cmocka_unit_test(no_chain_is_lost_or_used_twice),
 		cmocka_unit_test(chains_of_several_descriptors),
 		cmocka_unit_test(a_new_queue_begins_at_the_beginning),
+		cmocka_unit_test(a_ring_is_only_read),
 		cmocka_unit_test(any_ring_has_a_position),
 		cmocka_unit_test(wrong_settings_are_refused),
 	};
