@@ -242,6 +242,12 @@ static int greet(struct vhost_user *u, struct err *err)
 		rc = ask_limits(u, err);
 	if (rc == 0)
 		rc = vu_ask_plain(u, VU_SET_OWNER);
+	if (rc == -EPIPE && err && !err->msg[0])
+		return err_set(err, rc,
+		               "%s: the vhost-user back-end closed the connection before it had "
+		               "agreed: most serve one NIC at a socket: is it another's? then use "
+		               "another port of it",
+		               u->vhost.name);
 	if (rc < 0 && err && !err->msg[0])
 		err_errno(err, rc, "%s: the vhost-user back-end does not agree", u->vhost.name);
 	return rc;

@@ -80,13 +80,13 @@ int nettap_queue_length(int frames)
 	return interface_ioctl(SIOCSIFTXQLEN, &ifr);
 }
 
-int nettap_open(bool segments)
+static int open_named(const char *name, bool segments)
 {
-	struct ifreq ifr = {.ifr_name = NETTAP_NAME,
-	                    .ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
+	struct ifreq ifr = {.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
 	int fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC), size = NETTAP_HDR;
 	unsigned long offloads = segments ? TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 : 0;
 
+	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", name);
 	if (fd >= 0 && (ioctl(fd, TUNSETIFF, &ifr) < 0 || ioctl(fd, TUNSETVNETHDRSZ, &size) < 0 ||
 	                ioctl(fd, TUNSETOFFLOAD, offloads) < 0)) {
 		int error = errno;
@@ -98,29 +98,41 @@ int nettap_open(bool segments)
 	return fd;
 }
 
-const char *nettap_enter(void)
+int nettap_open(bool segments)
+{
+	return open_named(NETTAP_NAME, segments);
+}
+
+const char *nettap_add(const char *name)
 {
 	static char why[128];
-	struct ifreq ifr = {.ifr_name = NETTAP_NAME, .ifr_flags = IFF_UP};
-	int fd;
+	struct ifreq ifr = {.ifr_flags = IFF_UP};
+	int fd = open_named(name, false);
 
-	if (new_namespace() < 0) {
-		snprintf(why, sizeof(why), "no network namespace of its own: %s", strerror(errno));
-		return why;
-	}
-	fd = nettap_open(false);
+	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", name);
 	if (fd < 0 || ioctl(fd, TUNSETPERSIST, 1) < 0) {
 		snprintf(why, sizeof(why), "cannot make a tap (/dev/net/tun): %s", strerror(errno));
 		return why;
 	}
 	close(fd);
-	if (!access("/proc/sys/net/ipv6/conf/all/disable_ipv6", W_OK))
-		write_file("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1");
 	if (interface_ioctl(SIOCSIFFLAGS, &ifr) < 0) {
 		snprintf(why, sizeof(why), "cannot set the tap up: %s", strerror(errno));
 		return why;
 	}
 	return NULL;
+}
+
+const char *nettap_enter(void)
+{
+	static char why[128];
+
+	if (new_namespace() < 0) {
+		snprintf(why, sizeof(why), "no network namespace of its own: %s", strerror(errno));
+		return why;
+	}
+	if (!access("/proc/sys/net/ipv6/conf/all/disable_ipv6", W_OK))
+		write_file("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1");
+	return nettap_add(NETTAP_NAME);
 }
 
 /* ---- frames ---- */

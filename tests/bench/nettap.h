@@ -19,6 +19,9 @@
  */
 const char *nettap_enter(void);
 
+/* One more such tap there. NULL, or why it cannot be. */
+const char *nettap_add(const char *name);
+
 /* The tap as a program uses it: headers of NETTAP_HDR bytes, all offloads if @segments. -1. */
 int nettap_open(bool segments);
 

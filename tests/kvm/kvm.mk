@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
-# What tests/kvm/run needs besides trivm: the bare-metal guests, a program that plays the terminal, and one
-# that is the other end of a NIC.
+# What tests/kvm/run needs besides trivm: the bare-metal guests, a program that plays the terminal, and those
+# that are the other end of a NIC.
 
 $(BUILD)/tests/pty: tests/kvm/pty.c
 	@mkdir -p $(@D)
@@ -10,9 +10,14 @@ $(BUILD)/tests/netpeer: tests/kvm/netpeer.c tests/bench/nettap.c tests/bench/net
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 -O2 -g -I. -pthread $(WARN) -o $@ tests/kvm/netpeer.c tests/bench/nettap.c
 
+$(BUILD)/tests/switchpeer: tests/kvm/switchpeer.c tests/bench/nettap.c tests/bench/nettap.h
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 -O2 -g -I. -pthread $(WARN) -o $@ tests/kvm/switchpeer.c tests/bench/nettap.c
+
 $(BUILD)/tests/ctlflood: tests/kvm/ctlflood.c
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 -D_GNU_SOURCE -O2 -g $(WARN) -o $@ $<
 
 .PHONY: kvm-bins
-kvm-bins: baremetal $(BUILD)/tests/ctlflood $(BUILD)/tests/pty $(BUILD)/tests/netpeer
+kvm-bins: baremetal $(BUILD)/tests/ctlflood $(BUILD)/tests/pty $(BUILD)/tests/netpeer \
+	$(BUILD)/tests/switchpeer

@@ -9,7 +9,8 @@
  *	mode=tx              send as fast as possible
  *	mode=rx              receive and count
  *	mode=txrx            both
- *	mode=echo            send each frame back with its addresses swapped
+ *	mode=echo            send each frame back with its addresses swapped; with stamp=1 each
+ *                           gets a number of its own, 8 bytes at offset 18
  *	mode=idle            bring the NIC up, then halt for ever
  *	mode=kick            time count= notifications of an empty ring, at CPL3 and at CPL0
  *	mode=ping            time count= frames sent one by one, each until its interrupt has come
@@ -50,6 +51,7 @@ struct net_hdr {
 
 #define ETH_LEN   14
 #define FRAME_MAX 1518
+#define STAMP_OFF 18
 #define IP_OFF    ETH_LEN
 #define TCP_OFF   (IP_OFF + 20)
 #define DATA_OFF  (TCP_OFF + 20)
@@ -77,6 +79,7 @@ static unsigned mode, batch;
 static uint32_t size, rxbuf, tx_stride;
 static uint64_t count, ticks, warm;
 static uint8_t mac[6];
+static bool stamp;
 
 struct counters {
 	uint64_t packets, bytes;
@@ -160,6 +163,18 @@ static void swap_addresses(uint8_t *frame)
 	}
 }
 
+/* Number what is sent: what is lost or sent twice on the way shows. */
+static void put_stamp(uint8_t *frame, uint32_t len)
+{
+	static uint64_t next;
+
+	if (len < STAMP_OFF + sizeof(next))
+		return;
+	for (unsigned i = 0; i < sizeof(next); i++)
+		frame[STAMP_OFF + i] = (uint8_t)(next >> 8 * i);
+	next++;
+}
+
 /* ---- moving them: at CPL3 ---- */
 
 static void receive_add(unsigned id)
@@ -237,6 +252,9 @@ static void receive(void)
 
 			*(struct net_hdr *)buf = (struct net_hdr){0};
 			swap_addresses(buf + sizeof(struct net_hdr));
+			if (stamp)
+				put_stamp(buf + sizeof(struct net_hdr),
+				          len - (uint32_t)sizeof(struct net_hdr));
 			virtq_add(&txq, (uint16_t)id, buf, len, false);
 			tx.bytes += len - (uint32_t)sizeof(struct net_hdr);
 			echoed++;
@@ -413,6 +431,7 @@ static void read_words(void)
 	count = arg_num("count", 0);
 	ticks = arg_num("ticks", 0);
 	warm = arg_num("warm", 0);
+	stamp = arg_num("stamp", 0);
 	batch = (unsigned)arg_num("batch", 64);
 	rxbuf = (uint32_t)arg_num("rxbuf", size > FRAME_MAX ? 4096 : 2048);
 	tx_stride = (uint32_t)(sizeof(struct net_hdr) + size + 2047) & ~2047u;

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# shellcheck shell=bash disable=SC2154
+# A NIC that is switched between datapath=vmm (tap0) and vhost-user (trivm-switch on tap1) dozens of times while its
+# bare-metal guest echoes: whatever the guest sends arrives, once. And every switch that cannot be is refused.
+
+switchpeer=$(realpath -m "$build/tests/switchpeer")
+switchrun=$(realpath tests/kvm/switchrun)
+
+switched() { # NAME NET-WORDS GUEST-WORDS COUNT [SCRIPT]: what it says in $tmp/out; false: judged already
+	mkdir -p "$tmp/sw"
+	run_limited "$switchpeer" "$switchrun" "$tmp/sw" "$trivm" "$guests/net.elf" "$2" "$3" "$4" "${5:-}"
+	if [ "$status" -eq 77 ]; then
+		skip "$1" "$(tail -n 1 "$tmp/out")"
+		return 1
+	fi
+	cat "$tmp/sw/console" >>"$tmp/err" 2>/dev/null
+}
+
+for transport in pci mmio; do
+	for ring in split packed; do
+		name="switching: $transport, $ring rings, 40 switches"
+		if switched "$name" transport=$transport,ring=$ring "transport=$transport ring=$ring" 40; then
+			judge "$name" 0 '^switches 40$' '^guest sent [0-9]+: 0 missing, 0 twice, 0 wrong$'
+		fi
+	done
+	name="switching: $transport, exits and ioctls, no event index"
+	if switched "$name" transport=$transport,notify=exit,inject=ioctl "transport=$transport event-idx=0" 20; then
+		judge "$name" 0 '^switches 20$' '^guest sent [0-9]+: 0 missing, 0 twice, 0 wrong$'
+	fi
+done
+
+refused_switches() { # NET-WORDS GUEST-WORDS
+	local name="switching: refusals, $1 $2" line
+	switched "$name" "$1" "$2" 2 "$(realpath tests/kvm/switchrefused.sh)" || return
+	while read -r line; do
+		fail "switching: $1: $line" "it should have been refused, and nothing changed"
+	done < <(grep -E '^(NOT REFUSED|OTHERWISE|CHANGED|STUCK): ' "$tmp/out")
+	while read -r line; do
+		line=${line#refused: }
+		pass "switching: $1: refused: ${line%%: *}"
+	done < <(grep '^refused: ' "$tmp/out")
+	judge "$name" 0 '^frames flow afterwards$' ': 0 missing, 0 twice, 0 wrong$'
+}
+
+refused_switches transport=pci,ring=split "transport=pci size=9000"
+refused_switches transport=mmio,ring=packed "transport=mmio ring=packed"
+
+# No driver yet: nothing is handed over; what the next driver is offered has to be there all the same.
+export XDG_RUNTIME_DIR=$tmp/runtime
+mkdir -p -m 700 "$XDG_RUNTIME_DIR"
+: >"$tmp/out"
+"$trivm" run --name idle -k "$guests/serial-echo.elf" --serial socket --net none,id=n >"$tmp/idle" 2>&1 </dev/null &
+idle=$!
+for ((i = 0; i < 200; i++)); do
+	"$trivm" ctl --name idle status >"$tmp/out" 2>&1 && break
+	sleep 0.05
+done
+run_limited "$trivm" ctl --name idle net n datapath "vmm,port=socket:$tmp/peer.sock,local=$tmp/own.sock"
+judge "switching: no driver: a port without offloads is refused" 1 'not there yet, is offered: .*CSUM'
+run_limited "$trivm" ctl --name idle --json net n datapath vmm,port=none
+judge "switching: no driver: no ring is handed over" 0 '"driver":false,"rings":0'
+"$trivm" ctl --name idle quit >"$tmp/out" 2>&1
+wait_pid $idle
+unset XDG_RUNTIME_DIR

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# shellcheck shell=bash disable=SC2154
+# Sourced by switchrun: switches that cannot be. Each has to be refused in one line, with cause and remedy, and
+# frames go on by the road that was there.
+
+packets() { # that the datapath vmm has taken from the guest
+	ctl net n stats | tr '{' '\n' | sed -n 's/.*"direction":"\(tx\|transmit\)".*"packets":\([0-9]*\).*/\2/p'
+}
+
+flows() {
+	local before now i
+	before=$(packets)
+	for ((i = 0; i < 100; i++)); do
+		now=$(packets)
+		[ "${now:-0}" -gt "${before:-0}" ] && return
+		sleep 0.05
+	done
+	return 1
+}
+
+refuse() { # NAME REGEX SPEC [ID]
+	local answer before after
+	before=$(ctl net n)
+	if answer=$("$trivm" ctl --name g net "${4:-n}" datapath "$3" 2>&1); then
+		echo "NOT REFUSED: $1: $answer"
+		return
+	fi
+	after=$(ctl net n)
+	if [ "$(wc -l <<<"$answer")" -ne 1 ] || ! grep -Eq -- "$2" <<<"$answer"; then
+		echo "OTHERWISE: $1: $answer"
+	elif [ "$before" != "$after" ]; then
+		echo "CHANGED: $1: $before -> $after"
+	elif [[ $after =~ \"datapath\":\ ?\"vmm\" ]] && ! flows; then
+		echo "STUCK: $1: $answer"
+	else
+		echo "refused: $1: $answer"
+	fi
+}
+
+refusals() { # which hold whatever road is there now
+	refuse "no such id on $1" 'nope' vmm nope
+	refuse "no such word on $1" 'bogus' vmm,bogus=1
+	refuse "no such road on $1" 'vdpa' vdpa
+	refuse "what cannot change on $1" 'ring=packed.*cannot change' vmm,ring=packed
+	refuse "no socket on $1" "$tmp/none.sock: no vhost-user back-end.*start it" "vhost-user,socket=$tmp/none.sock"
+	refuse "no socket named on $1" 'socket=' vhost-user
+	refuse "a tap that is in use on $1" 'tap:tap1: another program has it open: end it' vmm,port=tap:tap1
+	[ -z "$no_vhost_net" ] || refuse "no vhost-net on $1" "$no_vhost_net" vhost-net
+}
+
+to vmm
+if [ ! -e /dev/vhost-net ]; then
+	no_vhost_net='/dev/vhost-net.*modprobe'
+elif [[ $words = *ring=packed* ]]; then
+	no_vhost_net='split rings only'
+else
+	no_vhost_net=
+fi
+refusals vmm
+# A socket has no offloads: a driver that was given them cannot be made to forget them.
+case $words in
+*size=*) refuse "a port without offloads" 'lacks what the guest.s driver uses: .*(CSUM|TSO)' "vmm,port=socket:$tmp/peer.sock,local=$tmp/l.sock" ;;
+esac
+# The back-end serves one connection; a second is not answered.
+to "$vu"
+refuse "a back-end that is taken" 'closed the connection.*another port' "$vu"
+refusals vhost-user
+to vmm
+flows && echo "frames flow afterwards"
