@@ -29,7 +29,7 @@ include tests/bench/bench.mk
 test:
 	@tools/deps build run test
 	@$(MAKE) --no-print-directory all guest
-	@tests/run style unit kvm fuzz lab
+	@tests/run style unit kvm fuzz+lab
 
 test-unit test-kvm test-fuzz test-lab test-style: test-%:
 	@tools/deps build run test
