@@ -37,11 +37,11 @@ ready() { # until the host answers
 	n=0
 	until ping -c 1 -W 1 "$HOST" >/dev/null 2>&1; do n=$((n + 1)); [ $n -lt 25 ] || return 1; done
 }
-# Has each pair carried packets, in both directions?
+# Has each pair carried packets, in the directions that it should?
 pairs_used() {
 	i=0
 	while [ $i -lt "$1" ]; do
-		for way in rx tx; do
+		for way in $WAYS; do
 			ethtool -S eth0 | grep -q " ${way}_queue_${i}_packets: [1-9]" || return 1
 		done
 		i=$((i + 1))

@@ -89,6 +89,7 @@ ovs_kill() {
 	return 0
 }
 
+# It hands frames to the queue with the number of the one that they came from; its uplink has one.
 switch_start() {
 	trivm-switch --port "$PWD/switch.sock" --uplink tap,bridge=br0 >>switch.log 2>&1 &
 	pid=$!
@@ -105,6 +106,8 @@ log_of() { case $1 in testpmd) echo testpmd.log ;; ovs) echo ovs.log ;; switch) 
 
 one() { # BACKEND TRANSPORT RING QUEUES
 	local name="vhost-user: $1, $2, $3, $4 pairs"
+	local net_ways
+	[ "$1" != switch ] || net_ways=tx
 	"$1_start" "$4" || { fail "$name: no $1" "$(log_of "$1")"; return; }
 	net_guest "$name" "vu-$1-$2-$3-$4" $host $address "$4" "$4" \
 		"datapath=vhost-user,$socket,transport=$2,ring=$3,queues=$4,wait=60" ||
