@@ -79,7 +79,8 @@ echo ANSWER-END
 E2
 
 # net_guest NAME OUT HOST ADDRESS QUEUES VCPUS OPTIONS [PARAMS]: a guest with --net OPTIONS, and PARAMS for
-# its kernel, does all of that. ADDRESS is empty where somebody answers DHCP.
+# its kernel, does all of that. ADDRESS is empty where somebody answers DHCP. $net_ways: in which directions all
+# pairs are used, if not in both.
 net_guest() {
 	local name=$1 out=$2 host=$3 address=$4 queues=$5 vcpus=$6 options=$7 params=${8:-} word words transport=pci
 	[[ $options != *transport=mmio* ]] || transport=mmio
@@ -87,6 +88,7 @@ net_guest() {
 ADDRESS=$address
 QUEUES=$queues
 TRANSPORT=$transport
+WAYS='${net_ways:-rx tx}'
 $(cat net-guest)" || return
 	words=(PING NO-LOSS "MD5 $want" TCP-OUT TCP-IN UDP UNBOUND BOUND PING-AGAIN PING-AFTER-DOWN ANSWER-END)
 	[ $transport = mmio ] || words+=(RESIZED "SIZE RX 64" "SIZE TX 128")

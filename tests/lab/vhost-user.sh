@@ -120,9 +120,8 @@ reboots() { # BACKEND
 	local name="vhost-user: $1, the guest reboots" out=reboot-$1
 	rm -f counted
 	"$1_start" 1 || { fail "$name: no $1" "$(log_of "$1")"; return; }
-	if expect "$name" 0 "$out" trivm run -m 256M --on-reset reboot \
+	if expect "$name" 0 "$out" trivm run -m 256M -p ip=off --on-reset reboot \
 		--net "datapath=vhost-user,$socket,wait=60" --exec "
-			{ sleep 1; killall udhcpc; } 2>/dev/null
 			ip link set eth0 up; ip addr replace $address dev eth0
 			n=0
 			until time=\$(wget -q -O - http://$host:8080/cgi-bin/count); do
@@ -142,9 +141,8 @@ killed() { # BACKEND RING TIMES
 	local name="vhost-user: $1, $2, killed $3 times" out=killed-$1-$2 vm n=0 fds before=
 	rm -f www/stop counted
 	"$1_start" 1 || { fail "$name: no $1" "$(log_of "$1")"; return; }
-	timeout -k 5 $((limit + 12 * $3)) trivm run -m 256M \
+	timeout -k 5 $((limit + 12 * $3)) trivm run -m 256M -p ip=off \
 		--net "datapath=vhost-user,$socket,ring=$2,wait=60" --exec "
-			{ sleep 1; killall udhcpc; } 2>/dev/null
 			ip link set eth0 up; ip addr replace $address dev eth0
 			until ping -c 1 -W 1 $host >/dev/null 2>&1; do :; done
 			wget -q -O - http://$host:8080/cgi-bin/count >/dev/null
