@@ -65,6 +65,7 @@ struct control {
 	struct loop *loop;
 	struct control_listener listener;
 	struct loop_source accept_src;
+	struct log_limit limit;
 	unsigned nr_clients, nr_subscribers;
 	struct client clients[CONTROL_CLIENTS_MAX];
 
@@ -151,10 +152,8 @@ static void client_close(struct client *c)
 	control->nr_subscribers -= c->subscribed;
 	control->nr_clients--;
 	c->control = NULL;
-	/* accept() may have failed for want of descriptors. */
-	if (!control->accept_src.loop)
-		loop_add(control->loop, &control->accept_src, control->listener.fd, EPOLLIN,
-		         control->accept_src.fn);
+	/* accept() may have failed for want of descriptors: now there is one. */
+	loop_change(&control->accept_src, EPOLLIN);
 }
 
 /* As much as it takes now. False: it is gone. */
@@ -343,14 +342,16 @@ static void on_accept(struct loop_source *src, uint32_t events)
 		int fd = accept4(control->listener.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 		if (fd >= 0) {
+			loop_change(src, EPOLLIN);
 			welcome(control, fd);
 			continue;
 		}
 		if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
-			/* The listener would call again at once, for ever: a client's end does. */
-			log_warn("control: accept: %s", strerror(errno));
-			if (control->nr_clients)
-				loop_remove(&control->accept_src);
+			/* It would call again at once, for ever; so, only for the next one, or when
+			 * a client goes. */
+			log_limited(&control->limit, LOG_WARN, "control socket: %s",
+			            strerror(errno));
+			loop_change(src, EPOLLIN | EPOLLET);
 		}
 		return;
 	}
@@ -559,7 +560,6 @@ void control_close(struct control *control)
 		send_waiting(c);
 		client_close(c);
 	}
-	loop_remove(&control->accept_src); /* client_close() may have put it back */
 	loop_remove(&control->event_src);
 	fd_close(&control->event_fd);
 	pthread_mutex_destroy(&control->lock);

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -17,6 +18,7 @@
 
 #include "vmm/control.h"
 #include "vmm/fd.h"
+#include "vmm/log.h"
 #include "vmm/util.h"
 
 struct fixture {
@@ -368,6 +370,41 @@ static void connections_are_bounded(void **state)
 	teardown(&f);
 }
 
+static void no_descriptors_left(void **state)
+{
+	struct rlimit before, none;
+	struct fixture f;
+	char buf[4096];
+	bool ended;
+	int a, b;
+
+	(void)state;
+	setup(&f);
+	a = join(&f);
+	b = join(&f);
+	getrlimit(RLIMIT_NOFILE, &before);
+	none = before;
+	none.rlim_cur = (rlim_t)b + 1;
+	setrlimit(RLIMIT_NOFILE, &none);
+	log_set_level(LOG_ERROR);
+	assert_true(settle(&f)); /* the loop sleeps, though two wait to be accepted */
+	setrlimit(RLIMIT_NOFILE, &before);
+	log_set_level(LOG_WARN);
+	say(a, PING);
+	say(b, PING);
+	/* The next one brings them with it. */
+	close(join(&f));
+	assert_true(settle(&f));
+	hear(a, buf, sizeof(buf), &ended);
+	assert_int_equal(lines(buf), 1);
+	hear(b, buf, sizeof(buf), &ended);
+	assert_int_equal(lines(buf), 1);
+	close(a);
+	close(b);
+	assert_true(settle(&f));
+	teardown(&f);
+}
+
 static void subscribers_are_told(void **state)
 {
 	struct fixture f;
@@ -671,6 +708,7 @@ int main(void)
 		cmocka_unit_test(a_line_has_an_end),
 		cmocka_unit_test(who_does_not_read_is_not_served),
 		cmocka_unit_test(connections_are_bounded),
+		cmocka_unit_test(no_descriptors_left),
 		cmocka_unit_test(subscribers_are_told),
 		cmocka_unit_test(subscriptions_are_bounded),
 		cmocka_unit_test(events_of_other_threads),
