@@ -98,3 +98,30 @@ $(cat net-guest)" || return
 	done
 	if grep -q '^COMPLAINT' "$out"; then fail "$name: complaints in dmesg" "$out"; else pass "$name"; fi
 }
+
+# net_link NAME OPTIONS: the cable is pulled out and plugged in: the guest, on a tap of the bridge, sees it;
+# nothing passes meanwhile, and then it does.
+net_link() {
+	local name="$1: link down and up" out=link pid word i host=192.168.77.1 address=192.168.77.2/24
+	rm -f counted
+	timeout -k 5 "$limit" trivm run -m 256M -p ip=off --name link --net "$2" --exec "
+		ip link set eth0 up; ip addr replace $address dev eth0
+		until ping -c 1 -W 1 $host >/dev/null; do :; done
+		carrier() { n=0; until [ \$(cat /sys/class/net/eth0/carrier) = \$1 ]; do n=\$((n + 1)); [ \$n -lt 300 ] || return 1; sleep 0.1; done; }
+		wget -q -O - http://$host:8080/cgi-bin/count >/dev/null
+		carrier 0 && echo DOWN
+		carrier 1 && echo UP
+		until ping -c 1 -W 1 $host >/dev/null; do :; done
+		ping -c 3 -W 2 $host | grep -q ' 0% packet loss' && echo NO-LOSS" >$out 2>&1 &
+	pid=$!
+	for i in $(seq 600); do [ -s counted ] && break; sleep 0.1; done
+	trivm ctl link net net0 link down >/dev/null || echo "ctl: down failed" >>$out
+	for i in $(seq 300); do grep -qx DOWN $out && break; sleep 0.1; done
+	ping -c 2 -W 1 "${address%/*}" >/dev/null && echo PASSED-WHILE-DOWN >>$out
+	trivm ctl link net net0 link up >/dev/null || echo "ctl: up failed" >>$out
+	wait $pid
+	for word in DOWN UP NO-LOSS; do
+		grep -qx $word $out || { fail "$name: no $word" $out; return; }
+	done
+	if grep -qx PASSED-WHILE-DOWN $out; then fail "$name: packets passed" $out; else pass "$name"; fi
+}

@@ -35,4 +35,5 @@ esac
 while read -r transport ring port <&3; do
 	one "$transport" "$ring" "$port"
 done 3<<<"$lines"
+net_link net tap:tap0
 finish

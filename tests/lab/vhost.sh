@@ -63,32 +63,6 @@ vectors() {
 	pass "$name"
 }
 
-# The cable is pulled out and plugged in: the guest sees it, nothing passes meanwhile, and then it does.
-link() {
-	local name="vhost-net: link down and up" out=link pid word i
-	rm -f counted
-	timeout -k 5 "$limit" trivm run -m 256M -p ip=off --name link --net tap:tap0,datapath=vhost-net --exec "
-		ip link set eth0 up; ip addr replace $address dev eth0
-		until ping -c 1 -W 1 $host >/dev/null; do :; done
-		carrier() { n=0; until [ \$(cat /sys/class/net/eth0/carrier) = \$1 ]; do n=\$((n + 1)); [ \$n -lt 300 ] || return 1; sleep 0.1; done; }
-		wget -q -O - http://$host:8080/cgi-bin/count >/dev/null
-		carrier 0 && echo DOWN
-		carrier 1 && echo UP
-		until ping -c 1 -W 1 $host >/dev/null; do :; done
-		ping -c 3 -W 2 $host | grep -q ' 0% packet loss' && echo NO-LOSS" >$out 2>&1 &
-	pid=$!
-	for i in $(seq 600); do [ -s counted ] && break; sleep 0.1; done
-	trivm ctl link net net0 link down >/dev/null || echo "ctl: down failed" >>$out
-	for i in $(seq 300); do grep -qx DOWN $out && break; sleep 0.1; done
-	ping -c 2 -W 1 "${address%/*}" >/dev/null && echo PASSED-WHILE-DOWN >>$out
-	trivm ctl link net net0 link up >/dev/null || echo "ctl: up failed" >>$out
-	wait $pid
-	for word in DOWN UP NO-LOSS; do
-		grep -qx $word $out || { fail "$name: no $word" $out; return; }
-	done
-	if grep -qx PASSED-WHILE-DOWN $out; then fail "$name: packets passed" $out; else pass "$name"; fi
-}
-
 # The tap on a bridge of Open vSwitch's kernel datapath.
 on_ovs() {
 	local log=$PWD/ovs db=$PWD/ovs.db sock=$PWD/ovs.sock
@@ -229,7 +203,7 @@ esac
 while read -r transport queues options <&3; do
 	one "$transport" "$queues" "$options"
 done 3<<<"$lines"
-[ "${1:-short}" = short ] || { link; on_intx; vectors; on_ovs; on_macvtap; }
+[ "${1:-short}" = short ] || { net_link "vhost-net" tap:tap0,datapath=vhost-net; on_intx; vectors; on_ovs; on_macvtap; }
 reboots
 refuses 120 "split rings only" tap:tap0,datapath=vhost-net,ring=packed
 refuses 2 "to a tap only" user,datapath=vhost-net
