@@ -144,16 +144,17 @@ static enum sw_fate route(struct fabric *f, struct sw_port *from, struct sw_fram
 /* What came in, and was dealt with. */
 static void count(struct sw_counters *c, const struct sw_frame *frames, unsigned n)
 {
+	uint64_t of[SW_FATES] = {0}, bytes = 0;
+
 	for (unsigned i = 0; i < n; i++) {
-		if (__builtin_expect(frames[i].fate == SW_MALFORMED, 0)) {
-			c->rx_malformed++;
-			continue;
-		}
-		c->rx_packets++;
-		c->rx_bytes += frames[i].len;
-		c->rx_filtered += frames[i].fate == SW_FILTERED;
-		c->rx_flooded += frames[i].fate == SW_FLOODED;
+		of[frames[i].fate]++;
+		bytes += frames[i].fate == SW_MALFORMED ? 0 : frames[i].len;
 	}
+	c->rx_malformed += of[SW_MALFORMED];
+	c->rx_filtered += of[SW_FILTERED];
+	c->rx_flooded += of[SW_FLOODED];
+	c->rx_packets += n - of[SW_MALFORMED];
+	c->rx_bytes += bytes;
 }
 
 unsigned fabric_forward(struct fabric *f, struct sw_port *from, struct sw_frame *frames, unsigned n)

@@ -29,7 +29,8 @@ enum sw_fate {
 	SW_MALFORMED,
 	SW_FILTERED,
 	SW_FORWARDED,
-	SW_FLOODED
+	SW_FLOODED,
+	SW_FATES
 };
 
 /* One frame, Ethernet header first. */

@@ -31,6 +31,7 @@
 #include "vmm/fd.h"
 #include "vmm/util.h"
 
+#define CACHE_LINE  64
 #define likely(x)   __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
@@ -323,8 +324,8 @@ unsigned guest_ring_poll(struct guest_ring *r)
 		rc = virtq_pop(q, c, sw->iov + nr_iov, VIRTQ_CHAIN_MAX);
 		if (rc <= 0)
 			break;
-		__builtin_prefetch(c->iov[0].iov_base);
-		__builtin_prefetch((uint8_t *)c->iov[0].iov_base + 64);
+		prefetch_read(c->iov[0].iov_base);
+		prefetch_read((uint8_t *)c->iov[0].iov_base + CACHE_LINE);
 		nr_iov += c->nr_out + c->nr_in;
 		n++;
 	}
@@ -388,8 +389,8 @@ static int stash_fill(struct stash *s, struct guest_ring *r, unsigned want)
 		rc = virtq_pop(&r->q, c, s->iov + s->nr_iov, VIRTQ_CHAIN_MAX);
 		if (rc <= 0)
 			return rc ? rc : -EAGAIN;
-		__builtin_prefetch(c->iov[0].iov_base, 1);
-		__builtin_prefetch((uint8_t *)c->iov[0].iov_base + 64, 1);
+		prefetch_write(c->iov[0].iov_base);
+		prefetch_write((uint8_t *)c->iov[0].iov_base + CACHE_LINE);
 		s->nr_iov += c->nr_out + c->nr_in;
 		s->nr++;
 		if (unlikely(c->nr_out)) {
@@ -435,18 +436,41 @@ static void copy_frame(const struct iovec *dst, unsigned nr_dst, size_t skip,
 	}
 }
 
+/*
+ * The header in front of a frame. Put together in registers: one that was stored piece by piece and
+ * loaded as a whole would have to wait for these stores, and they for all stores before them, which
+ * are those to the buffers of other frames, in another processor's cache.
+ */
+static inline void put_header(uint8_t *to, const struct sw_frame *f, unsigned k, uint32_t hdr_len)
+{
+	uint64_t head = 0;
+	uint32_t tail = k << 16;
+
+	_Static_assert(offsetof(struct virtio_net_hdr_v1, num_buffers) == 10, "behind csum_offset");
+	if (unlikely(f->offload)) {
+		memcpy(&head, &f->hdr, sizeof(head));
+		tail |= le16toh(f->hdr.csum_offset);
+	}
+	tail = htole32(tail);
+	memcpy(to, &head, sizeof(head));
+	if (likely(hdr_len == SW_HDR))
+		memcpy(to + sizeof(head), &tail, sizeof(tail));
+	else
+		memcpy(to + sizeof(head), &tail, hdr_len - sizeof(head));
+}
+
 /* One frame into the @k oldest chains of the stash, which hold it; give them to the driver. */
 static void put_frame(const struct guest *g, struct guest_ring *r, struct stash *s,
                       const struct sw_frame *f, unsigned k)
 {
 	struct virtq_chain *c = &s->chain[s->first];
 	uint32_t need = g->hdr_len + f->len;
-	struct virtio_net_hdr_v1 hdr = f->hdr;
 
-	hdr.num_buffers = htole16((uint16_t)k);
 	if (likely(c->iov[0].iov_len >= need && f->nr == 1)) {
-		memcpy(c->iov[0].iov_base, &hdr, g->hdr_len);
-		memcpy((uint8_t *)c->iov[0].iov_base + g->hdr_len, f->iov[0].iov_base, f->len);
+		uint8_t *to = c->iov[0].iov_base;
+
+		put_header(to, f, k, g->hdr_len);
+		memcpy(to + g->hdr_len, f->iov[0].iov_base, f->len);
 		ring_push(r, c, need);
 	} else {
 		/* The chains' iovecs follow each other in the stash. */
@@ -454,8 +478,10 @@ static void put_frame(const struct guest *g, struct guest_ring *r, struct stash 
 		unsigned nr_dst = (unsigned)(s->chain[s->first + k - 1].iov +
 		                             s->chain[s->first + k - 1].nr_in - dst);
 		size_t skip = g->hdr_len;
+		uint8_t hdr[SW_HDR];
 
-		iov_copy_in(dst, nr_dst, 0, &hdr, g->hdr_len);
+		put_header(hdr, f, k, g->hdr_len);
+		iov_copy_in(dst, nr_dst, 0, hdr, g->hdr_len);
 		while (nr_dst && skip >= dst->iov_len) {
 			skip -= dst->iov_len;
 			dst++;
@@ -518,13 +544,14 @@ struct target {
 	struct guest_ring *r;
 	struct stash *s;
 	bool may_wait;
+	uint64_t packets, bytes; /* put; counted once a batch */
 };
 
 /*
  * One frame. 0: dealt with; -EAGAIN, if it may wait: there are not enough buffers, and the driver
  * kicks when it adds some.
  */
-static int put(const struct target *t, const struct sw_frame *f)
+static int put(struct target *t, const struct sw_frame *f)
 {
 	struct sw_counters *c = &t->g->port.counters;
 	int k;
@@ -547,9 +574,8 @@ static int put(const struct target *t, const struct sw_frame *f)
 		return 0;
 	}
 	put_frame(t->g, t->r, t->s, f, (unsigned)k);
-	t->g->port.stuck = false;
-	c->tx_packets++;
-	c->tx_bytes += f->len;
+	t->packets++;
+	t->bytes += f->len;
 	return 0;
 }
 
@@ -594,6 +620,10 @@ static unsigned guest_deliver(struct sw_port *port, struct sw_frame *const *fram
 	t = (struct target){.g = g, .r = r, .s = s};
 	stash_fill(s, r, n);
 	done = deliver_all(&t, frames, n, may_wait);
+	port->counters.tx_packets += t.packets;
+	port->counters.tx_bytes += t.bytes;
+	if (t.packets)
+		port->stuck = false;
 	if (unlikely(r->q.broken)) {
 		s->first = s->nr = s->nr_iov = 0;
 		ring_break(r);

@@ -26,7 +26,7 @@
 
 #define TURNS_A_LOOK 32 /* busy turns between two looks at epoll */
 /* Turns without work between two looks, when polling: a look costs as much as some hundred. */
-#define IDLE_TURNS_A_LOOK 512
+#define IDLE_TURNS_A_LOOK 64
 
 static uint64_t now_us(clockid_t clock)
 {

@@ -186,6 +186,8 @@ int packed_pop(struct virtq *q, struct virtq_chain *chain, unsigned iov_max)
 
 	if (!is_available(flags, wrap))
 		return 0;
+	/* It will be overwritten: have the line for this processor alone by then. */
+	prefetch_write(&p->ring[at]);
 	for (;;) {
 		struct virtq_desc d = read_desc(&p->ring[at], flags);
 		int rc;

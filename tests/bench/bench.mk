@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # Benches. Included by the root Makefile, which sets BUILD, CC, CFLAGS and builds $(BUILD)/trivm.
 #   make bench-start    what starting and ending a VM costs; BENCH_ROUNDS=15
+#   make bench-switch   trivm-switch beside DPDK's testpmd; SWITCH_ROUNDS=5
 #   make bench-net      frames through a NIC; BENCH_NET_ROUNDS=5
 
 BENCH_OUT    := $(BUILD)/bench
@@ -25,7 +26,12 @@ $(BENCH_OUT)/netplain: $(addprefix tests/bench/,netplain.c nettap.c nettap.h)
 	@mkdir -p $(@D)
 	$(CC) $(BENCH_CFLAGS) -pthread -o $@ $(filter %.c,$^)
 
-.PHONY: bench-start bench-net bench-build
+$(BENCH_OUT)/switchgen: tests/bench/switchgen.c $(BUILD)/libtrivm-switch.a $(BUILD)/libtrivm.a
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -MMD -MP -o $@ $< $(BUILD)/libtrivm-switch.a $(BUILD)/libtrivm.a $(SWITCH_LIBS)
+-include $(BENCH_OUT)/switchgen.d
+
+.PHONY: bench-switch bench-start bench-net bench-build
 bench-build: $(BENCH_OUT)/bare_kvm $(BENCH_OUT)/startbench $(BM_OUT)/byte-reset.elf \
 	$(BM_OUT)/byte-reset.bin $(BM_OUT)/byte-halt.elf $(BM_OUT)/byte-halt.bin \
 	$(BENCH_OUT)/netbench $(BENCH_OUT)/netplain $(BM_OUT)/net.elf
@@ -35,3 +41,6 @@ bench-start: bench-build $(BUILD)/trivm
 
 bench-net: bench-build $(BUILD)/trivm
 	$(BENCH_OUT)/netbench --rounds $(BENCH_NET_ROUNDS) --json $(BENCH_OUT)/net.json $(BUILD)
+
+bench-switch: $(BENCH_OUT)/switchgen $(BUILD)/trivm-switch
+	tests/bench/switch
