@@ -75,7 +75,7 @@ one() { # TRANSPORT RING PAIRS SWITCHES OPTIONS
 	local switch=$!
 	roads=(vmm "vhost-user,socket=$PWD/sw.sock")
 	[ "$2" = packed ] || roads+=(vhost-net)
-	seconds=$(($4 + 6))
+	seconds=$(($4 * 2 + 6))
 	rm -f gaps ready
 	touch gaps
 	trivm run --name g -m 256M -c "$3" -p ip=off --net "tap:tap0,transport=$1,ring=$2,queues=$3,$5" --exec "PAIRS=$3
@@ -128,7 +128,7 @@ failovers() {
 	local name="failover to $1: $2, $3 kills" out="failover-$1-$2" n=0 seconds guest switch i lost=0
 	net_tap tap0
 	net_tap tap1
-	seconds=$(($3 * 3 + 6))
+	seconds=$(($3 * 4 + 6))
 	rm -f ready
 	trivm-switch --port "$PWD/sw.sock" --uplink tap:tap1 >switch.log 2>&1 &
 	switch=$!
