@@ -3,10 +3,12 @@
 #   make bench-start    what starting and ending a VM costs; BENCH_ROUNDS=15
 #   make bench-switch   trivm-switch beside DPDK's testpmd; SWITCH_ROUNDS=5
 #   make bench-net      frames through a NIC; BENCH_NET_ROUNDS=5
+#   make bench-gap      how long a NIC rests when its datapath is switched; BENCH_SWITCHES=200
 
 BENCH_OUT    := $(BUILD)/bench
 BENCH_ROUNDS ?= 15
 BENCH_NET_ROUNDS ?= 5
+BENCH_SWITCHES ?= 200
 BENCH_CFLAGS := -std=gnu11 -O2 -g -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Wvla \
 	-Wmissing-prototypes -Wstrict-prototypes
 
@@ -31,7 +33,7 @@ $(BENCH_OUT)/switchgen: tests/bench/switchgen.c $(BUILD)/libtrivm-switch.a $(BUI
 	$(CC) $(ALL_CFLAGS) -MMD -MP -o $@ $< $(BUILD)/libtrivm-switch.a $(BUILD)/libtrivm.a $(SWITCH_LIBS)
 -include $(BENCH_OUT)/switchgen.d
 
-.PHONY: bench-switch bench-start bench-net bench-build
+.PHONY: bench-gap bench-switch bench-start bench-net bench-build
 bench-build: $(BENCH_OUT)/bare_kvm $(BENCH_OUT)/startbench $(BM_OUT)/byte-reset.elf \
 	$(BM_OUT)/byte-reset.bin $(BM_OUT)/byte-halt.elf $(BM_OUT)/byte-halt.bin \
 	$(BENCH_OUT)/netbench $(BENCH_OUT)/netplain $(BM_OUT)/net.elf
@@ -44,3 +46,6 @@ bench-net: bench-build $(BUILD)/trivm
 
 bench-switch: $(BENCH_OUT)/switchgen $(BUILD)/trivm-switch
 	tests/bench/switch
+
+bench-gap: $(BUILD)/trivm $(BUILD)/trivm-switch $(BM_OUT)/net.elf $(BUILD)/tests/switchpeer
+	tests/bench/gap $(BUILD) $(BENCH_SWITCHES)
