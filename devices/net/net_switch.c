@@ -7,15 +7,18 @@
  *where it stands (its base). So:
  *
  *	judge		can the new one do what was negotiated, is its far side there?
+ *	prepare		set the new one up as far as it goes without rings, while the old one moves
+ *			packets: features and memory, which take a back-end longest
  *	release		stop each ring of the old one, which has then finished what it took from the
- *			ring, and collect the bases; tear it down
- *	take		set the new one up, and start each ring from its base
+ *			ring, and collect the bases
+ *	take		start each ring of the new one from its base
  *	wake		kick and interrupt each ring once: a notification may have come between the
  *two, when nobody listened announce	ask the driver for gratuitous ARP (VIRTIO_NET_S_ANNOUNCE),
  *so that switches learn on which of their ports the guest's address is now
  *
- * If `take` fails the old datapath takes the rings back, from the bases where the new one left
- *them.
+ * and then the old one is torn down. The gap, in which nobody moves packets, is `release` and
+ * `take`. If `prepare` fails the old one has not even noticed; if `take` fails it takes the rings
+ * back, from the bases where the new one left them.
  *
  * Frames. What the guest transmits waits in its ring during the gap: none is lost or sent twice.
  *What arrives meanwhile waits in the port if that stays (a tap's queue), and is lost where it
@@ -74,17 +77,11 @@ static int judge(const struct net *net, struct datapath *dp, struct err *err)
 	return 0;
 }
 
-/* Take the rings away from @dp. */
-static void release(struct net *net, struct datapath *dp)
-{
-	for (unsigned i = 0; i < 2 * net->config.pairs; i++)
-		if (runs(net, i))
-			dp->ops->ring_stop(dp, i, &net->dev.queues[i].base);
-	dp->ops->teardown(dp);
-}
-
-/* Give the rings to @dp. On an error it has none. */
-static int take(struct net *net, struct datapath *dp, struct err *err)
+/*
+ * Set @dp up while another has the rings. The two may share a port, which is told again what it
+ * knows. On an error it is torn down.
+ */
+static int prepare(struct net *net, struct datapath *dp, struct err *err)
 {
 	const struct datapath_ops *ops = dp->ops;
 	int rc = ops->setup(dp, net->dev.driver_features, net->dev.mem, &net->host, err);
@@ -98,6 +95,28 @@ static int take(struct net *net, struct datapath *dp, struct err *err)
 		err_errno(err, rc, "%s: the port refuses offloads or queues", net->config.name);
 	if (!net->plugged)
 		ops->set_link(dp, false);
+	if (rc == 0 && ops->ready && !ops->ready(dp))
+		rc = err_set(err, -ENOTCONN, "%s: its other side did not take the features",
+		             net->config.name);
+	if (rc < 0)
+		ops->teardown(dp);
+	return rc;
+}
+
+/* Take the rings away from @dp. */
+static void release(struct net *net, struct datapath *dp)
+{
+	for (unsigned i = 0; i < 2 * net->config.pairs; i++)
+		if (runs(net, i))
+			dp->ops->ring_stop(dp, i, &net->dev.queues[i].base);
+}
+
+/* Give the rings to @dp. On an error it has none. */
+static int take(struct net *net, struct datapath *dp, struct err *err)
+{
+	const struct datapath_ops *ops = dp->ops;
+	int rc = 0;
+
 	for (unsigned i = 0; i < 2 * net->config.pairs && rc == 0; i++)
 		if (runs(net, i))
 			rc = net_ring_start(net, dp, i, err);
@@ -127,19 +146,28 @@ static unsigned wake(struct net *net)
 static int move(struct net *net, struct datapath *dp, struct net_switch_report *report,
                 struct err *err)
 {
-	uint64_t start = now_us();
+	struct datapath *old = net->dp;
 	struct err again = {0};
-	int rc;
+	uint64_t start;
+	int rc = prepare(net, dp, err);
 
-	release(net, net->dp);
+	if (rc < 0)
+		return rc;
+	start = now_us();
+	release(net, old);
 	rc = take(net, dp, err);
-	if (rc < 0 && take(net, net->dp, &again) < 0) {
+	if (rc < 0 && take(net, old, &again) < 0) {
 		net->dp_setup = false;
+		old->ops->teardown(old);
 		virtio_device_broken(&net->dev, again.msg);
 	}
 	report->gap_us = now_us() - start;
 	report->running = true;
 	report->rings = wake(net);
+	if (rc < 0)
+		dp->ops->teardown(dp);
+	else
+		old->ops->teardown(old);
 	return rc;
 }
 
