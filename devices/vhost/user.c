@@ -151,16 +151,27 @@ static uint64_t user_address(const struct memory *mem, const void *p)
 	return 0;
 }
 
-/* --- Rings --- */
+/* --- Rings: settings are posted; whoever enables a ring waits, before it starts --- */
+
+static int post_state(struct vhost *v, uint32_t request, unsigned index, uint32_t num)
+{
+	struct vu_msg msg = {
+		.request = request,
+		.size = sizeof(struct vu_state),
+		.p.state = {.index = index, .num = num},
+	};
+
+	return vu_post(user_of(v), &msg, NULL, 0);
+}
 
 static int user_vring_num(struct vhost *v, unsigned index, uint16_t num)
 {
-	return vu_ask_state(user_of(v), VU_SET_VRING_NUM, index, num);
+	return post_state(v, VU_SET_VRING_NUM, index, num);
 }
 
 static int user_vring_base(struct vhost *v, unsigned index, virtq_base_t base)
 {
-	return vu_ask_state(user_of(v), VU_SET_VRING_BASE, index, base);
+	return post_state(v, VU_SET_VRING_BASE, index, base);
 }
 
 static int user_vring_addr(struct vhost *v, unsigned index, const struct virtq_areas *areas)
@@ -171,25 +182,33 @@ static int user_vring_addr(struct vhost *v, unsigned index, const struct virtq_a
 	msg.p.addr.desc = user_address(v->mem, areas->desc);
 	msg.p.addr.avail = user_address(v->mem, areas->driver);
 	msg.p.addr.used = user_address(v->mem, areas->device);
-	return vu_exchange(user_of(v), &msg, NULL, 0, 0, 0);
+	return vu_post(user_of(v), &msg, NULL, 0);
 }
 
-static int send_eventfd(struct vhost *v, uint32_t request, unsigned index, int fd)
+static struct vu_msg eventfd_message(uint32_t request, unsigned index, int fd)
 {
-	struct vu_msg msg = {.request = request, .size = 8};
+	return (struct vu_msg){
+		.request = request,
+		.size = 8,
+		.p.u64 = index | (fd < 0 ? VU_VRING_NO_FD : 0),
+	};
+}
 
-	msg.p.u64 = index | (fd < 0 ? VU_VRING_NO_FD : 0);
-	return vu_exchange(user_of(v), &msg, &fd, fd >= 0, 0, 0);
+static int post_eventfd(struct vhost *v, uint32_t request, unsigned index, int fd)
+{
+	struct vu_msg msg = eventfd_message(request, index, fd);
+
+	return vu_post(user_of(v), &msg, &fd, fd >= 0);
 }
 
 static int user_vring_call(struct vhost *v, unsigned index, int fd)
 {
-	return send_eventfd(v, VU_SET_VRING_CALL, index, fd);
+	return post_eventfd(v, VU_SET_VRING_CALL, index, fd);
 }
 
 static int user_vring_err(struct vhost *v, unsigned index, int fd)
 {
-	return send_eventfd(v, VU_SET_VRING_ERR, index, fd);
+	return post_eventfd(v, VU_SET_VRING_ERR, index, fd);
 }
 
 static int send_enable(struct vhost_user *u, unsigned index)
@@ -206,9 +225,10 @@ static int send_enable(struct vhost_user *u, unsigned index)
  */
 static int user_vring_kick(struct vhost *v, unsigned index, int fd)
 {
+	struct vu_msg msg = eventfd_message(VU_SET_VRING_KICK, index, fd);
 	int rc = fd >= 0 ? send_enable(user_of(v), index) : 0;
 
-	return rc < 0 ? rc : send_eventfd(v, VU_SET_VRING_KICK, index, fd);
+	return rc < 0 ? rc : vu_exchange(user_of(v), &msg, &fd, fd >= 0, 0, 0);
 }
 
 static int user_vring_start(struct vhost *v, unsigned index)

@@ -29,6 +29,8 @@
 
 #define VHOST_USER_PATIENCE_MS 5000
 
+#define VHOST_USER_POSTED_MAX 8
+
 struct vhost_user {
 	struct vhost vhost; /* vhost.name, nr_rings: set by vhost_user_init() */
 	unsigned pairs_wanted;
@@ -40,6 +42,9 @@ struct vhost_user {
 	struct log_limit limit;
 	struct vu_rx rx, req_rx;
 	int64_t patience, idle_since; /* milliseconds */
+	/* Requests that were sent and whose answers have not been waited for, oldest first. */
+	uint32_t posted[VHOST_USER_POSTED_MAX];
+	unsigned nr_posted;
 
 	uint64_t offered;  /* by the back-end: virtio features, all bits that it sent */
 	uint64_t protocol; /* protocol features in use: mask */

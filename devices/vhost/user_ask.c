@@ -4,6 +4,10 @@
  * answer is asked for, so that what goes wrong is known at the step at which it does. Messages that
  * have an answer anyway serve as barriers for those that have none.
  *
+ * Posting. An answer costs two wake-ups, and a ring has half a dozen settings, while nobody serves
+ * it. These are posted: sent without waiting. Their answers come, in the same order, before that of
+ * the next message which is waited for, and are looked at then.
+ *
  * An answer is taken if it is the one that is due: the same request, the reply flag, a size that it
  * may have, and not more descriptors. Everything else, and silence, ends the connection. It is
  * ended by shutdown(): the descriptor itself may be in a loop on another thread, which finds the
@@ -96,38 +100,85 @@ static int check_answer(struct vhost_user *u, uint32_t request, uint32_t min, ui
 	return 0;
 }
 
-/*
- * Send @msg. With @answer_max it has an answer of its own, which is then in u->rx (the caller
- * resets that); otherwise its success is waited for, if the back-end can tell. 0, -EPIPE (FAILED),
- * or -EREMOTEIO: it refuses.
- */
+/* The answer to @request, one of success or failure, is in u->rx. */
+static int take_ack(struct vhost_user *u, uint32_t request)
+{
+	int rc = check_answer(u, request, 8, 8, 0);
+
+	if (rc == 0 && u->rx.msg.p.u64 != 0) {
+		log_debug("%s: the vhost-user back-end refuses %s", u->vhost.name,
+		          vu_request_name(request));
+		rc = -EREMOTEIO;
+	}
+	vu_rx_reset(&u->rx);
+	return rc;
+}
+
+/* The answers to what was posted. 0, -EREMOTEIO: one was refused, or an error of the connection,
+ * which has FAILED then. */
+static int settle(struct vhost_user *u, int64_t deadline)
+{
+	unsigned n = u->nr_posted;
+	int rc = 0;
+
+	u->nr_posted = 0;
+	for (unsigned i = 0; i < n; i++) {
+		int one = vu_recv(u->fd, &u->rx, deadline);
+
+		one = one < 0 ? vu_fail_rc(u, u->posted[i], one) : take_ack(u, u->posted[i]);
+		if (one < 0)
+			rc = one;
+		if (one < 0 && one != -EREMOTEIO)
+			break;
+	}
+	return rc;
+}
+
 int vu_exchange(struct vhost_user *u, struct vu_msg *msg, const int *fds, unsigned nr_fds,
                 uint32_t answer_min, uint32_t answer_max)
 {
 	bool ack = !answer_max && vu_has(u, VU_PROTOCOL_REPLY_ACK);
+	int rc, before = 0;
 	int64_t deadline;
-	int rc;
 
 	if (!vhost_user_on(u))
 		return -EPIPE;
 	msg->flags = VU_VERSION | (ack ? VU_NEED_REPLY : 0);
 	deadline = begin_wait(u);
 	rc = vu_send(u->fd, msg, fds, nr_fds, deadline);
-	if (rc == 0 && (ack || answer_max))
+	if (rc == 0)
+		before = settle(u, deadline);
+	if (rc == 0 && vhost_user_on(u) && (ack || answer_max))
 		rc = vu_recv(u->fd, &u->rx, deadline);
 	end_wait(u);
 	if (rc < 0)
 		return vu_fail_rc(u, msg->request, rc);
+	if (!vhost_user_on(u))
+		return -EPIPE;
 	if (answer_max)
 		return check_answer(u, msg->request, answer_min, answer_max,
 		                    msg->request == VU_GET_INFLIGHT_FD);
-	if (!ack)
-		return 0;
-	rc = check_answer(u, msg->request, 8, 8, 0);
-	if (rc == 0 && u->rx.msg.p.u64 != 0)
-		rc = -EREMOTEIO;
-	vu_rx_reset(&u->rx);
-	return rc;
+	if (ack)
+		rc = take_ack(u, msg->request);
+	return before < 0 ? before : rc;
+}
+
+int vu_post(struct vhost_user *u, struct vu_msg *msg, const int *fds, unsigned nr_fds)
+{
+	int rc;
+
+	/* Without such answers there is nothing to wait for. */
+	if (!vu_has(u, VU_PROTOCOL_REPLY_ACK) || u->nr_posted == VHOST_USER_POSTED_MAX)
+		return vu_exchange(u, msg, fds, nr_fds, 0, 0);
+	if (!vhost_user_on(u))
+		return -EPIPE;
+	msg->flags = VU_VERSION | VU_NEED_REPLY;
+	rc = vu_send(u->fd, msg, fds, nr_fds, begin_wait(u));
+	end_wait(u);
+	if (rc < 0)
+		return vu_fail_rc(u, msg->request, rc);
+	u->posted[u->nr_posted++] = msg->request;
+	return 0;
 }
 
 int vu_ask_plain(struct vhost_user *u, uint32_t request)

@@ -20,10 +20,17 @@ int vu_fail_rc(struct vhost_user *u, uint32_t request, int rc);
 /*
  * Send @msg (its flags are set here). With @answer_max it has an answer of its own, of so many
  * bytes, which is then in u->rx: the caller resets that. Otherwise its success is waited for, if
- * the back-end can tell. 0, -EPIPE (FAILED), or -EREMOTEIO: it refuses.
+ * the back-end can tell. 0, -EPIPE (FAILED), or -EREMOTEIO: it refuses this, or what was posted
+ * before.
  */
 int vu_exchange(struct vhost_user *u, struct vu_msg *msg, const int *fds, unsigned nr_fds,
                 uint32_t answer_min, uint32_t answer_max);
+
+/*
+ * Send @msg, one without an answer of its own, and do not wait: if it is refused, the next
+ * vu_exchange() says so. 0 or -EPIPE (FAILED); with nobody to wait for as vu_exchange().
+ */
+int vu_post(struct vhost_user *u, struct vu_msg *msg, const int *fds, unsigned nr_fds);
 
 /* Those without an answer of their own ... */
 int vu_ask_plain(struct vhost_user *u, uint32_t request);

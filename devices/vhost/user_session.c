@@ -244,9 +244,9 @@ static int greet(struct vhost_user *u, struct err *err)
 		rc = vu_ask_plain(u, VU_SET_OWNER);
 	if (rc == -EPIPE && err && !err->msg[0])
 		return err_set(err, rc,
-		               "%s: the vhost-user back-end closed the connection before it had "
-		               "agreed: most serve one NIC at a socket: is it another's? then use "
-		               "another port of it",
+		               "%s: the vhost-user back-end does not agree, the connection is "
+		               "closed; most serve one NIC at a socket: if there is one already, "
+		               "use another port of the back-end",
 		               u->vhost.name);
 	if (rc < 0 && err && !err->msg[0])
 		err_errno(err, rc, "%s: the vhost-user back-end does not agree", u->vhost.name);
@@ -278,6 +278,7 @@ void vhost_user_detach(struct vhost_user *u)
 	vu_rx_reset(&u->rx);
 	vu_rx_reset(&u->req_rx);
 	u->failed = u->mem_sent = false;
+	u->nr_posted = 0;
 	u->offered = u->protocol = u->slots = 0;
 	u->status = 0;
 	u->inflight_old = false;

@@ -47,7 +47,7 @@ refused_switches transport=mmio,ring=packed "transport=mmio ring=packed"
 
 # No driver yet: nothing is handed over; what the next driver is offered has to be there all the same.
 export XDG_RUNTIME_DIR=$tmp/runtime
-mkdir -p -m 700 "$XDG_RUNTIME_DIR"
+mkdir -p "$XDG_RUNTIME_DIR" && chmod 700 "$XDG_RUNTIME_DIR"
 : >"$tmp/out"
 "$trivm" run --name idle -k "$guests/serial-echo.elf" --serial socket --net none,id=n >"$tmp/idle" 2>&1 </dev/null &
 idle=$!

@@ -63,7 +63,7 @@ case $words in
 esac
 # The back-end serves one connection; a second is not answered.
 to "$vu"
-refuse "a back-end that is taken" 'closed the connection.*another port' "$vu"
+refuse "a back-end that is taken" 'does not agree.*use another port' "$vu"
 refusals vhost-user
 to vmm
 flows && echo "frames flow afterwards"
