@@ -24,6 +24,25 @@ static int out_of(const struct ram_config *config, int code, const char *doing, 
 	return err_errno(err, code, "-m %lluM: cannot %s guest memory; ask for less", mib, doing);
 }
 
+/*
+ * Two of our threads may use the same page of guest memory with nothing between them that the
+ * thread sanitizer could see: the guest's CPUs order that, or, in a hostile guest, nobody does. Its
+ * reports about this memory say nothing; those about the same functions' other memory are
+ * wanted, so it is told about the place and not about functions.
+ */
+static void shared_with_guest(uint8_t *host, uint64_t size)
+{
+#ifdef __SANITIZE_THREAD__
+	extern void AnnotateBenignRaceSized(const char *file, int line, const volatile void *at,
+	                                    size_t size, const char *why);
+
+	AnnotateBenignRaceSized(__FILE__, __LINE__, host, size, "guest memory");
+#else
+	(void)host;
+	(void)size;
+#endif
+}
+
 /* MADV_POPULATE_WRITE is as new as Linux 5.14: without it pages are allocated by touching them. */
 static int populate(uint8_t *host, uint64_t size)
 {
@@ -58,6 +77,7 @@ static int map(struct ram *ram, const struct ram_config *config, struct err *err
 		return out_of(config, -errno, "map", err);
 	ram->host = host;
 	ram->size = config->size;
+	shared_with_guest(host, config->size);
 	/*
 	 * Where the host lets shared memory have huge pages on advice, fewer faults. Not for the
 	 * first 2 MiB: of those a few pages are written before the start and most are never

@@ -212,8 +212,8 @@ int packed_pop(struct virtq *q, struct virtq_chain *chain, unsigned iov_max)
 		/* The head was available, and the driver sets its flags last: the rest is there. */
 		flags = le16toh(READ_GUEST(p->ring[at].flags));
 	}
-	p->avail = at;
-	p->avail_wrap = wrap;
+	MOVE_TO(p->avail, at);
+	MOVE_TO(p->avail_wrap, wrap);
 	return 1;
 }
 
@@ -222,25 +222,27 @@ void packed_unpop(struct virtq *q, uint16_t nr_desc)
 	struct virtq_packed *p = &q->packed;
 
 	if (p->avail < nr_desc) {
-		p->avail = (uint16_t)(p->avail + q->size - nr_desc);
-		p->avail_wrap = !p->avail_wrap;
+		MOVE_TO(p->avail, (uint16_t)(p->avail + q->size - nr_desc));
+		MOVE_TO(p->avail_wrap, !p->avail_wrap);
 	} else {
-		p->avail -= nr_desc;
+		MOVE_TO(p->avail, (uint16_t)(p->avail - nr_desc));
 	}
 }
 
 void packed_push(struct virtq *q, uint16_t id, uint16_t nr_desc, uint32_t written)
 {
 	struct virtq_packed *p = &q->packed;
-	struct vring_packed_desc *e = &p->ring[p->used];
-	uint16_t flags = p->used_wrap ? DESC_AVAIL | DESC_USED : 0;
+	uint16_t used = p->used;
+	bool wrap = p->used_wrap;
+	struct vring_packed_desc *e = &p->ring[used];
+	uint16_t flags = wrap ? DESC_AVAIL | DESC_USED : 0;
 
 	if (written)
 		flags |= VRING_DESC_F_WRITE;
 	WRITE_GUEST(e->id, htole16(id));
 	WRITE_GUEST(e->len, htole32(written));
 	if (p->batch++ == 0) {
-		p->batch_first = p->used;
+		p->batch_first = used;
 		p->batch_flags = flags;
 		p->batch_positions = 0;
 	} else {
@@ -249,7 +251,9 @@ void packed_push(struct virtq *q, uint16_t id, uint16_t nr_desc, uint32_t writte
 		__atomic_store_n(&e->flags, htole16(flags), __ATOMIC_RELEASE);
 	}
 	p->batch_positions = (uint16_t)(p->batch_positions + nr_desc);
-	advance(q, &p->used, &p->used_wrap, nr_desc);
+	advance(q, &used, &wrap, nr_desc);
+	MOVE_TO(p->used, used);
+	MOVE_TO(p->used_wrap, wrap);
 }
 
 /* 2.8.14, and the same question as for split rings: did the batch pass the position the driver

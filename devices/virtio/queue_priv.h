@@ -63,9 +63,12 @@ virtq_base_t packed_base(const struct virtq *q);
 #define READ_GUEST(lvalue)         __atomic_load_n(&(lvalue), __ATOMIC_RELAXED)
 #define WRITE_GUEST(lvalue, value) __atomic_store_n(&(lvalue), (value), __ATOMIC_RELAXED)
 
+/* Where the owner stands: it alone writes that, but virtq_peek() may look from another thread. */
+#define MOVE_TO(lvalue, value) __atomic_store_n(&(lvalue), (value), __ATOMIC_RELAXED)
+
 /*
- * The same for fields of an indirect table, which the driver may put at any address: nothing in the
- * specification aligns it.
+ * READ_GUEST for fields of an indirect table, which the driver may put at any address: nothing in
+ * the specification aligns it.
  */
 typedef uint16_t __attribute__((aligned(1), may_alias)) any_u16;
 typedef uint32_t __attribute__((aligned(1), may_alias)) any_u32;

@@ -184,13 +184,15 @@ int split_pop(struct virtq *q, struct virtq_chain *chain, unsigned iov_max)
 	rc = walk(q, chain, (const uint8_t *)s->desc, q->size, head, true, iov_max);
 	if (rc < 0)
 		return rc;
-	s->last_avail++;
+	MOVE_TO(s->last_avail, (uint16_t)(s->last_avail + 1));
 	return 1;
 }
 
 void split_unpop(struct virtq *q)
 {
-	q->split.last_avail--;
+	struct virtq_split *s = &q->split;
+
+	MOVE_TO(s->last_avail, (uint16_t)(s->last_avail - 1));
 }
 
 void split_push(struct virtq *q, uint16_t id, uint32_t written)
