@@ -50,7 +50,8 @@ void ctl_close(struct ctl_client *c)
 /* Room behind what is there for one more read. */
 static int grow(struct ctl_client *c)
 {
-	memmove(c->buf, c->buf + c->at, c->len - c->at);
+	if (c->at)
+		memmove(c->buf, c->buf + c->at, c->len - c->at);
 	c->len -= c->at;
 	c->at = 0;
 	if (c->len == c->size) {
@@ -69,8 +70,8 @@ static int grow(struct ctl_client *c)
 static int next_line(struct ctl_client *c, json_t **out, struct err *err)
 {
 	for (;;) {
-		char *line = c->buf + c->at;
-		char *end = c->len > c->at ? memchr(line, '\n', c->len - c->at) : NULL;
+		char *line = c->len > c->at ? c->buf + c->at : NULL;
+		char *end = line ? memchr(line, '\n', c->len - c->at) : NULL;
 		json_error_t e;
 		ssize_t n;
 

@@ -93,6 +93,8 @@ int daemon_ready(struct daemon *d, struct err *err)
 	fd_close(&d->log_fd);
 	if (d->ready_fd < 0)
 		return 0;
+	if (d->announce)
+		dprintf(STDOUT_FILENO, "%s\n", d->announce);
 	null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	if (null < 0)
 		return err_errno(err, -errno, "/dev/null");

@@ -16,6 +16,7 @@ struct daemon {
 	char log_path[256];   /* of a log that is removed at the end if it is empty; "": none is */
 	const char *pid_file; /* written when it is ready, removed at the end; NULL: none */
 	bool pid_written;
+	const char *announce; /* printed on stdout when it is ready; NULL: nothing */
 };
 
 /*

@@ -218,6 +218,7 @@ static int open_session(struct session *s, struct err *err)
 	s->control.config = c;
 	s->control.name = s->name;
 	s->daemon.pid_file = c->pid_file;
+	s->daemon.announce = c->name ? NULL : s->name;
 	if (rc == 0 && c->log_file)
 		return daemon_open_log(&s->daemon, c->log_file, false, err);
 	if (rc == 0 && c->daemonize)
@@ -315,8 +316,6 @@ static int boot_once(struct session *s, struct err *err)
 		rc = machine_start(s->machine, err);
 	if (rc == 0) {
 		control_vm_started(&s->control);
-		if (s->config.daemonize && !s->config.name && s->control.boots == 1)
-			dprintf(STDOUT_FILENO, "%s\n", s->name);
 		rc = daemon_ready(&s->daemon, err);
 	}
 	if (rc == 0) {
