@@ -59,9 +59,9 @@ ctl "control: status as JSON" 0 '^\{"name":"one",.*"state":"running"' --json one
 run_limited "$trivm" list
 judge "control: list" 0 "^one +$daemon +running"
 ctl "control: devices" 0 '^lan +net +pci 00:' devices
-ctl "control: network cards" 0 '^lan .* up +vmm' net
+ctl "control: network cards" 0 'link +up|^lan .* up ' net
 ctl "control: a cable pulled" 0 'link +down' one net lan link down
-ctl "control: it stays out" 0 '^lan .* down ' net lan
+ctl "control: it stays out" 0 'link +down|^lan .* down ' net lan
 ctl "control: counters" 0 'drop_link' net lan stats
 ctl "control: rings of a card without a driver" 0 '^state +off|^0 +off' net lan rings
 ctl "control: KVM's counts and threads" 0 '^  exits +[1-9]' stats
