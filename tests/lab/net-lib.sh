@@ -99,24 +99,41 @@ $(cat net-guest)" || return
 	if grep -q '^COMPLAINT' "$out"; then fail "$name: complaints in dmesg" "$out"; else pass "$name"; fi
 }
 
+net_await() { # PID COMMAND...: until COMMAND succeeds; status 1 if the process ends before
+	local pid=$1
+	shift
+	until "$@"; do
+		kill -0 "$pid" 2>/dev/null || return 1
+		sleep 0.2
+	done
+}
+
+net_asked() { [ "$(cat counted 2>/dev/null | wc -l)" -ge "$1" ]; } # has the guest, for the count, so often?
+
 # net_link NAME OPTIONS: the cable is pulled out and plugged in: the guest, on a tap of the bridge, sees it;
 # nothing passes meanwhile, and then it does.
 net_link() {
-	local name="$1: link down and up" out=link pid word i host=192.168.77.1 address=192.168.77.2/24
+	local name="$1: link down and up" out=link pid word host=192.168.77.1 address=192.168.77.2/24
 	rm -f counted
+	: >$out # both sides append
 	timeout -k 5 "$limit" trivm run -m 256M -p ip=off --name link --net "$2" --exec "
 		ip link set eth0 up; ip addr replace $address dev eth0
 		until ping -c 1 -W 1 $host >/dev/null; do :; done
-		carrier() { n=0; until [ \$(cat /sys/class/net/eth0/carrier) = \$1 ]; do n=\$((n + 1)); [ \$n -lt 300 ] || return 1; sleep 0.1; done; }
-		wget -q -O - http://$host:8080/cgi-bin/count >/dev/null
+		carrier() {
+			n=0
+			until [ \$(cat /sys/class/net/eth0/carrier) = \$1 ]; do
+				n=\$((n + 1)); [ \$n -lt 300 ] || return 1; sleep 0.1
+			done
+		}
+		wget -q -O - http://$host:8080/cgi-bin/count >/dev/null & # the link may be down before its answer
 		carrier 0 && echo DOWN
 		carrier 1 && echo UP
 		until ping -c 1 -W 1 $host >/dev/null; do :; done
-		ping -c 3 -W 2 $host | grep -q ' 0% packet loss' && echo NO-LOSS" >$out 2>&1 &
+		ping -c 3 -W 2 $host | grep -q ' 0% packet loss' && echo NO-LOSS" >>$out 2>&1 &
 	pid=$!
-	for i in $(seq 600); do [ -s counted ] && break; sleep 0.1; done
+	net_await $pid net_asked 1 || echo "no sign of the guest" >>$out
 	trivm ctl link net net0 link down >/dev/null || echo "ctl: down failed" >>$out
-	for i in $(seq 300); do grep -qx DOWN $out && break; sleep 0.1; done
+	net_await $pid grep -qx DOWN $out
 	ping -c 2 -W 1 "${address%/*}" >/dev/null && echo PASSED-WHILE-DOWN >>$out
 	trivm ctl link net net0 link up >/dev/null || echo "ctl: up failed" >>$out
 	wait $pid

@@ -153,9 +153,9 @@ stats() { # PID: exits, those to user space (port and memory-mapped), trivm's ti
 
 # What trivm has to do while TCP flows to the guest: exits to user space and CPU time.
 cost() { # DATAPATH: prints and leaves the figures; status 0 if the run was good
-	local out=cost-$1 pid before after i a b
+	local out=cost-$1 pid vmm before after a b
 	rm -f counted
-	trivm run -m 256M -p ip=off --net "tap:tap0,datapath=$1" --exec "
+	timeout -k 5 "$limit" trivm run -m 256M -p ip=off --net "tap:tap0,datapath=$1" --exec "
 		ip link set eth0 up; ip addr replace $address dev eth0
 		until ping -c 1 -W 1 $host >/dev/null; do :; done
 		wget -q -O - http://$host:8080/cgi-bin/count >/dev/null
@@ -164,10 +164,11 @@ cost() { # DATAPATH: prints and leaves the figures; status 0 if the run was good
 		wget -q -O - http://$host:8080/cgi-bin/count >/dev/null
 		sleep 3" >"$out" 2>&1 &
 	pid=$!
-	for i in $(seq 600); do [ -s counted ] && break; sleep 0.1; done
-	before=$(stats $pid) packets=$(cat /sys/class/net/tap0/statistics/tx_packets)
-	for i in $(seq 600); do [ "$(wc -l <counted)" = 2 ] && break; sleep 0.1; done
-	after=$(stats $pid) packets=$(($(cat /sys/class/net/tap0/statistics/tx_packets) - packets))
+	net_await $pid net_asked 1 || return 1
+	vmm=$(pgrep -P $pid -x trivm)
+	before=$(stats "$vmm") packets=$(cat /sys/class/net/tap0/statistics/tx_packets)
+	net_await $pid net_asked 2 || return 1
+	after=$(stats "$vmm") packets=$(($(cat /sys/class/net/tap0/statistics/tx_packets) - packets))
 	wait $pid
 	grep -qx GOOD "$out" && [ "$packets" -gt 100 ] || return 1
 	read -r -a a <<<"$before"
