@@ -177,7 +177,7 @@ int vu_send(int fd, const struct vu_msg *msg, const int *fds, unsigned nr_fds, i
 		int rc;
 
 		/* They go with the first byte. */
-		if (nr_fds && !sent)
+		if (fds && nr_fds && !sent)
 			attach(&m, &control, fds, nr_fds);
 		n = sendmsg(fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
 		if (n >= 0) {
