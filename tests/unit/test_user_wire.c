@@ -40,8 +40,7 @@ static int begin(void **state)
 	int sv[2];
 
 	p->fds_before = open_fds();
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv))
-		return -1;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv), 0);
 	p->near = sv[0];
 	p->far = sv[1];
 	vu_rx_init(&p->rx);
