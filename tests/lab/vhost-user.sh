@@ -147,9 +147,11 @@ killed() { # BACKEND RING TIMES
 			until ping -c 1 -W 1 $host >/dev/null 2>&1; do :; done
 			wget -q -O - http://$host:8080/cgi-bin/count >/dev/null
 			while :; do dd if=/dev/zero bs=1000 count=2000 2>/dev/null | nc -w 60 $host 5300; done &
+			sender=\$!
 			while ! wget -q -O - http://$host:8080/stop >/dev/null 2>&1; do
 				echo \"MD5 \$(wget -q -O - http://$host:8080/blob | md5sum)\"
 			done
+			kill \$sender; killall nc; sleep 1
 			cat /sys/class/net/eth0/carrier_changes
 			ping -c 5 -W 2 $host | grep -q ' 0% packet loss' && echo NO-LOSS
 			iperf3 -c $host -t 2 >/dev/null 2>&1 && echo TCP-OUT
