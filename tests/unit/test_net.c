@@ -697,6 +697,11 @@ static void a_switch_that_fails_halfway_is_undone(void **state)
 	(void)state;
 	make(&f, 1, 0, 0);
 	drive(&f, offered(&f), 1, 2);
+	/* What can be known before is: then the old one's rings are not even stopped. */
+	next.refuse = -EBUSY;
+	assert_refused(&f, &next, -EBUSY, "the port refuses");
+	assert_int_equal(f.dp.base[0], 0);
+	next.refuse = 0;
 	assert_refused(&f, &next, -EIO, "refused");
 	/* The first ring was with the new one for a moment, the second never. */
 	assert_true(f.dp.is_setup && f.dp.started[0] && f.dp.started[1]);
