@@ -4,13 +4,13 @@
 # Inside the lab: a trivm with gcc's thread sanitizer, put here as ./trivm, while everything happens at
 # once: traffic on two NICs, a disk, random numbers and a console; drivers that come and go; and from
 # the host's side pauses, links, another datapath, statistics, a reset. Not one report may be written.
-# tsan.sh [SECONDS]: how long the host disturbs each guest.
+# tsan.sh [SECONDS [WORDS]]: how long the host disturbs each guest; only the lines below with WORDS.
 set -u
 here=$(dirname "$0")
 . "$here/lib.sh"
 . "$here/net-lib.sh"
 disturb=${1:-90}
-limit=${LIMIT:-$((disturb * 3 + 400))}
+limit=${LIMIT:-$((disturb * 3 + 900))}
 export TRIVM_GUEST=/usr/local/lib/trivm/guest
 
 # Each line: the NIC on a tap (TRANSPORT RING), the one on `user`.
@@ -206,5 +206,5 @@ END
 chmod +x www/cgi-bin/ready
 while read -r tt tr ut ur <&3; do
 	one "$tt" "$tr" "$ut" "$ur"
-done 3<<<"$lines"
+done 3< <(grep -e "^${2:-}" <<<"$lines")
 finish
