@@ -82,8 +82,8 @@ ready 192.168.77.1 && ready 10.0.2.2 && echo CONNECTED
 wget -q -O /dev/null http://192.168.77.1:8080/cgi-bin/ready
 io &
 round=0
-# A file with a length: busybox' wget ends badly on what has none.
-until wget -T 5 -q -O /dev/null http://192.168.77.1:8080/stop 2>/dev/null || [ $round -ge 200 ]; do
+# Not by wget's own -T, with which busybox' crashes.
+until timeout 5 wget -q -O /dev/null http://192.168.77.1:8080/stop 2>/dev/null || [ $round -ge 200 ]; do
 	streams & a=$!
 	others & b=$!
 	behind_slirp & c=$!
