@@ -114,7 +114,7 @@ ctl() { # WORD...: an answer within a minute
 	return 1
 }
 
-# One thing that somebody may do to a running machine. Counts in `did`.
+# One thing that somebody may do to a running machine. Counts in `did`; `last` is the road it is on.
 disturb_once() { # ROADS...
 	local road
 	case $((RANDOM % 10)) in
@@ -124,7 +124,9 @@ disturb_once() { # ROADS...
 	5) ctl pause && ctl net net0 link down && ctl resume && ctl net net0 link up ;;
 	*)
 		road=$((RANDOM % $# + 1))
-		ctl net net0 datapath "${!road}"
+		road=${!road}
+		# A back-end's socket has one connection.
+		[[ $road = "$last" && $road = vhost-user* ]] || ctl net net0 datapath "$road" && last=$road
 		;;
 	esac || return 1
 	did=$((did + 1))
@@ -132,7 +134,7 @@ disturb_once() { # ROADS...
 }
 
 one() { # TRANSPORT RING TRANSPORT RING
-	local name="tsan: tap $1 $2, user $3 $4" out="tsan-$1-$2" roads did=0 wrong=0 guest switch watcher word end status reset=
+	local name="tsan: tap $1 $2, user $3 $4" out="tsan-$1-$2" roads did=0 wrong=0 last=vmm guest switch watcher word end status reset=
 	local begin=$SECONDS
 	rm -f log.* reports www/stop ready
 	net_tap tap0 multi_queue
@@ -165,6 +167,7 @@ one() { # TRANSPORT RING TRANSPORT RING
 		if [ -z "$reset" ] && [ $SECONDS -gt $((end - disturb / 2)) ]; then
 			reset=yes
 			rm -f ready
+			last=vmm
 			ctl reset || wrong=$((wrong + 1))
 			until [ -e ready ] || ! kill -0 $guest 2>/dev/null; do sleep 0.2; done
 			end=$((SECONDS + disturb / 2))
