@@ -81,6 +81,11 @@ struct datapath_ops {
 	int (*ring_start)(struct datapath *dp, unsigned index, const struct datapath_ring *ring,
 	                  struct err *err);
 	/*
+	 * After setup(): the rings that the driver has enabled so far were started. Some other
+	 * sides look only then how many there are. NULL: nothing to do.
+	 */
+	void (*started)(struct datapath *dp);
+	/*
 	 * When it returns nobody touches the ring any more; *@base is where it stands. A ring that
 	 * does not run: -EINVAL.
 	 */

@@ -129,6 +129,8 @@ static int hand_over(struct dp_user *d, struct err *err)
 	for (unsigned i = 0; i < nr_rings(d) && rc == 0; i++)
 		if (d->rings[i].runs)
 			rc = start_ring(d, i, err);
+	if (rc == 0 && d->live)
+		rc = vhost_user_driver_ok(&d->user);
 	return rc;
 }
 
@@ -258,6 +260,22 @@ static int user_ring_start(struct datapath *dp, unsigned index, const struct dat
 	return 0;
 }
 
+static void user_started(struct datapath *dp)
+{
+	struct dp_user *d = dp_of(dp);
+	struct err why = {0};
+	int rc;
+
+	pthread_mutex_lock(&d->lock);
+	d->live = true;
+	rc = vhost_user_on(&d->user) ? vhost_user_driver_ok(&d->user) : 0;
+	if (rc < 0) {
+		err_errno(&why, rc, "%s: the device status", d->config.name);
+		give_up(d, &why);
+	}
+	pthread_mutex_unlock(&d->lock);
+}
+
 /* d->lock is held. */
 static void stop_ring(struct dp_user *d, unsigned index)
 {
@@ -308,7 +326,7 @@ static void user_teardown(struct datapath *dp)
 	}
 	if (d->is_setup)
 		vhost_user_reset(&d->user);
-	d->is_setup = false;
+	d->is_setup = d->live = false;
 	pthread_mutex_unlock(&d->lock);
 }
 
@@ -408,6 +426,7 @@ static const struct datapath_ops user_ops = {
 	.setup = user_setup,
 	.teardown = user_teardown,
 	.ring_start = user_ring_start,
+	.started = user_started,
 	.ring_stop = user_ring_stop,
 	.set_offloads = user_set_offloads,
 	.set_pairs = user_set_pairs,

@@ -47,6 +47,7 @@ struct dp_user {
 	pthread_mutex_t lock; /* the rest, but for the thread's own */
 	struct vhost_user user;
 	bool is_setup;
+	bool live; /* the rings with which the driver begins were all started */
 	uint64_t negotiated;
 	uint64_t offloads; /* NET_GUEST_OFFLOADS that the driver accepts now */
 	unsigned pairs;    /* that the driver uses */

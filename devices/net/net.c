@@ -263,6 +263,8 @@ static int start_all(struct net *net, struct err *err)
 	for (unsigned i = 0; i < net->dev.nr_queues && rc == 0; i++)
 		if (net->dev.queues[i].config.enabled)
 			rc = start_queue(net, i, err);
+	if (rc == 0 && ops->started)
+		ops->started(net->dp);
 	return rc;
 }
 

@@ -120,6 +120,8 @@ static int take(struct net *net, struct datapath *dp, struct err *err)
 	for (unsigned i = 0; i < 2 * net->config.pairs && rc == 0; i++)
 		if (runs(net, i))
 			rc = net_ring_start(net, dp, i, err);
+	if (rc == 0 && ops->started)
+		ops->started(dp);
 	if (rc == 0 && ops->ready && !ops->ready(dp))
 		rc = err_set(err, -ENOTCONN, "%s: its other side did not take the rings",
 		             net->config.name);

@@ -135,7 +135,12 @@ static int user_set_mem_table(struct vhost *v, const struct memory *mem)
 		rc = vu_has(u, VU_PROTOCOL_CONFIGURE_MEM_SLOTS) ? add_regions(u, mem)
 		                                                : set_table(u, mem);
 	u->mem_sent = rc == 0;
-	return rc == 0 ? vu_set_status(u, STATUS_DRIVER_OK) : rc;
+	return rc;
+}
+
+int vhost_user_driver_ok(struct vhost_user *u)
+{
+	return u->status == STATUS_DRIVER_OK ? 0 : vu_set_status(u, STATUS_DRIVER_OK);
 }
 
 /* Where @p, which is in guest memory, is for the back-end. */

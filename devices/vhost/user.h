@@ -101,6 +101,13 @@ int vhost_user_request(struct vhost_user *u);
  */
 int vhost_user_enable(struct vhost_user *u, unsigned index, bool on);
 
+/*
+ * All rings with which the driver begins have been started. A back-end that knows the device status
+ * looks only now how many they are (DPDK: one that looked earlier would not serve the others). 0 or
+ * a negative errno.
+ */
+int vhost_user_driver_ok(struct vhost_user *u);
+
 /* The driver's MTU, if the back-end wants to know it. 0 or a negative errno: it refuses. */
 int vhost_user_mtu(struct vhost_user *u, uint16_t mtu);
 

@@ -266,6 +266,7 @@ static void one(struct vhost_user *u, struct guest_ram *ram)
 		break;
 	case 8:
 		vhost_user_link(u, &up);
+		vhost_user_driver_ok(u);
 		break;
 	case 9:
 		unasked(u);

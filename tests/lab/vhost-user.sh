@@ -73,6 +73,7 @@ ovs_start() {
 		ovs-vsctl --no-wait init
 		ovs-vsctl --no-wait set Open_vSwitch . other_config:dpdk-init=true other_config:pmd-cpu-mask=1 \
 			other_config:dpdk-lcore-mask=1 other_config:dpdk-socket-mem=256 \
+			other_config:pmd-maxsleep=500 `# or it keeps the only processor from the guest` \
 			'other_config:dpdk-extra="--no-pci --no-telemetry"'
 		ovs-vsctl --no-wait add-br ovsbr -- set bridge ovsbr datapath_type=netdev -- \
 			add-port ovsbr vhu0 -- set interface vhu0 type=dpdkvhostuserclient \

@@ -232,6 +232,7 @@ static void set_up(struct rig *r, uint64_t negotiated)
 	for (unsigned i = 0; i < 4; i++)
 		assert_int_equal(
 			start(r, i, virtq_base_new(negotiated & BIT64(VIRTIO_F_RING_PACKED))), 0);
+	ops->started(r->dp);
 }
 
 static void set_used(struct rig *r, unsigned i, uint16_t idx)
@@ -294,6 +295,33 @@ static void from_start_to_stop(struct rig *r)
 	assert_int_equal(vub_count(&r->b, VU_RESET_DEVICE), 1);
 	destroy(r);
 	assert_int_equal(atomic_load(&r->carriers), 1);
+}
+
+/* DPDK counts the rings when it is told DRIVER_OK, at the first back-end as at the next. */
+static void the_status_comes_last(void **state)
+{
+	struct rig *r = *state;
+
+	create(r);
+	set_up(r, BASICS);
+	for (unsigned i = 0; i < 3; i++) {
+		const struct vu_msg *last;
+
+		vub_wait(&r->b, VU_SET_VRING_KICK, 4);
+		wait_carrier(r, 1);
+		last = &r->b.log[r->b.nr - 1];
+		assert_int_equal(last->request, VU_SET_STATUS);
+		assert_int_equal(last->p.u64, 15);
+		assert_int_equal(vub_count(&r->b, VU_SET_STATUS), 3);
+		if (i == 1) { /* anew, with features that change */
+			r->dp->ops->teardown(r->dp);
+			vub_forget(&r->b);
+			set_up(r, BASICS);
+		} else {
+			kill_back_end(r);
+			next_back_end(r);
+		}
+	}
 }
 
 static void as_client(void **state)
@@ -702,6 +730,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		RIG(as_client),
 		RIG(as_server),
+		RIG(the_status_comes_last),
 		RIG(split_rings_go_on),
 		RIG(packed_rings_go_on),
 		RIG(split_rings_go_on_at_a_server),

@@ -158,10 +158,10 @@ static void a_back_end_of_the_first_days(void **state)
 static void a_ring_is_handed_over(void **state)
 {
 	static const uint32_t want[] = {
-		VU_SET_STATUS,      VU_SET_FEATURES,     VU_SET_STATUS,     VU_GET_STATUS,
-		VU_GET_INFLIGHT_FD, VU_SET_INFLIGHT_FD,  VU_ADD_MEM_REG,    VU_ADD_MEM_REG,
-		VU_SET_STATUS,      VU_SET_VRING_NUM,    VU_SET_VRING_BASE, VU_SET_VRING_ADDR,
-		VU_SET_VRING_CALL,  VU_SET_VRING_ENABLE, VU_SET_VRING_KICK,
+		VU_SET_STATUS,       VU_SET_FEATURES,    VU_SET_STATUS,     VU_GET_STATUS,
+		VU_GET_INFLIGHT_FD,  VU_SET_INFLIGHT_FD, VU_ADD_MEM_REG,    VU_ADD_MEM_REG,
+		VU_SET_VRING_NUM,    VU_SET_VRING_BASE,  VU_SET_VRING_ADDR, VU_SET_VRING_CALL,
+		VU_SET_VRING_ENABLE, VU_SET_VRING_KICK,  VU_SET_STATUS,
 	};
 	struct rig *r = *state;
 	const struct vub_ring *got = &r->b.rings[2];
@@ -172,6 +172,9 @@ static void a_ring_is_handed_over(void **state)
 	assert_int_equal(vhost_setup(&r->u.vhost, NEGOTIATED, &r->mem, &r->err), 0);
 	assert_int_equal(vhost_user_enable(&r->u, 2, true), 0);
 	assert_int_equal(start(r, 2, 77), 0);
+	assert_int_equal(r->b.status, 11);
+	assert_int_equal(vhost_user_driver_ok(&r->u), 0);
+	assert_int_equal(vhost_user_driver_ok(&r->u), 0);
 	expect_requests(r, want, ARRAY_SIZE(want));
 	assert_true(r->b.set_features == (NEGOTIATED | BIT64(VU_F_PROTOCOL_FEATURES)));
 	assert_int_equal(r->b.status, 15);
