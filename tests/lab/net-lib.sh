@@ -37,6 +37,11 @@ ready() { # until the host answers
 	n=0
 	until ping -c 1 -W 1 "$HOST" >/dev/null 2>&1; do n=$((n + 1)); [ $n -lt 25 ] || return 1; done
 }
+# iperf3's server has one client at a time, and may still be busy with the last one's end.
+flow() {
+	for try in 1 2 3; do iperf3 "$@" && return 0; sleep 2; done
+	return 1
+}
 # Has each pair carried packets, in the directions that it should?
 pairs_used() {
 	i=0
@@ -51,20 +56,20 @@ up
 ready && echo PING
 ping -c 3 -W 2 "$HOST" | grep -q ' 0% packet loss' && echo NO-LOSS
 echo "MD5 $(wget -q -O - "http://$HOST:8080/blob" | md5sum)"
-iperf3 -c "$HOST" -t 2 >/dev/null 2>&1 && echo TCP-OUT
-iperf3 -c "$HOST" -t 2 -R >/dev/null 2>&1 && echo TCP-IN
-iperf3 -c "$HOST" -t 1 -u -b 2M >/dev/null 2>&1 && echo UDP
+flow -c "$HOST" -t 2 >/dev/null 2>&1 && echo TCP-OUT
+flow -c "$HOST" -t 2 -R >/dev/null 2>&1 && echo TCP-IN
+flow -c "$HOST" -t 1 -u -b 2M >/dev/null 2>&1 && echo UDP
 if [ "$QUEUES" -gt 1 ]; then
 	ethtool -L eth0 combined "$QUEUES"
-	iperf3 -c "$HOST" -t 2 -P 8 >/dev/null 2>&1
-	iperf3 -c "$HOST" -t 2 -P 8 -R >/dev/null 2>&1
+	flow -c "$HOST" -t 2 -P 8 >/dev/null 2>&1
+	flow -c "$HOST" -t 2 -P 8 -R >/dev/null 2>&1
 	pairs_used "$QUEUES" && echo PAIRS-USED
 	ethtool -L eth0 combined 1
 	ready && echo ONE-PAIR
 fi
 # Queues that stop and start one by one (ring reset): this driver does that over PCI only.
 if [ "$TRANSPORT" = pci ]; then
-	ethtool -G eth0 rx 64 tx 128 && ready && iperf3 -c "$HOST" -t 1 >/dev/null 2>&1 && echo RESIZED
+	ethtool -G eth0 rx 64 tx 128 && ready && flow -c "$HOST" -t 1 >/dev/null 2>&1 && echo RESIZED
 	ethtool -g eth0 | sed -n 's/^\([RT]X\):[ \t]*/SIZE \1 /p'
 fi
 dev=$(basename "$(readlink /sys/class/net/eth0/device)")
