@@ -23,17 +23,19 @@
 #include <time.h>
 
 #include "switch/uplink.h"
+#include "vmm/clock.h"
 
 #define TURNS_A_LOOK 32 /* busy turns between two looks at epoll */
 /* Turns without work between two looks, when polling: a look costs as much as some hundred. */
 #define IDLE_TURNS_A_LOOK 64
 
-static uint64_t now_us(clockid_t clock)
+/* Seconds, for the ages of addresses: as cheap as can be, since each turn asks. */
+static uint32_t coarse_seconds(void)
 {
 	struct timespec ts;
 
-	clock_gettime(clock, &ts);
-	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
+	return (uint32_t)ts.tv_sec;
 }
 
 int sw_init(struct sw *sw, uint32_t age, uint32_t poll_us)
@@ -88,7 +90,7 @@ void sw_deactivate(struct sw *sw, struct guest_ring *r)
 
 bool sw_waited(struct sw *sw, uint64_t *since)
 {
-	uint64_t now = now_us(CLOCK_MONOTONIC);
+	uint64_t now = clock_us();
 
 	if (!sw->wait_ms) {
 		sw->fabric.full->stuck = true;
@@ -191,11 +193,11 @@ int sw_turn(struct sw *sw, bool may_sleep)
 	bool keep = polls;
 	int wait_ms = -1, rc;
 
-	fabric_tick(&sw->fabric, (uint32_t)(now_us(CLOCK_MONOTONIC_COARSE) / 1000000));
+	fabric_tick(&sw->fabric, coarse_seconds());
 	if (polls && sw->poll_us != SW_POLL_FOREVER)
-		keep = now_us(CLOCK_MONOTONIC) - sw->last_work < sw->poll_us;
+		keep = clock_us() - sw->last_work < sw->poll_us;
 	if (work(sw, keep) && polls)
-		sw->last_work = now_us(CLOCK_MONOTONIC);
+		sw->last_work = clock_us();
 	if (sw->doomed || guest_memory_faults)
 		end_doomed(sw);
 	if (sw->nr_active > sw->nr_blocked || !may_sleep)
@@ -207,7 +209,7 @@ int sw_turn(struct sw *sw, bool may_sleep)
 	for (unsigned i = 0; i < sw->nr_uplinks; i++)
 		uplink_retry(sw->uplinks[i]);
 	if (rc > 0 && polls)
-		sw->last_work = now_us(CLOCK_MONOTONIC);
+		sw->last_work = clock_us();
 	return rc;
 }
 

@@ -27,9 +27,9 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "vmm/clock.h"
 #include "vmm/fd.h"
 #include "vmm/log.h"
 #include "vmm/util.h"
@@ -319,24 +319,20 @@ void chardev_accept_input(struct chardev *chr)
 
 void chardev_flush(struct chardev *chr, int ms)
 {
-	struct timespec start, now;
+	uint64_t until = clock_ms() + (unsigned)ms, now;
 
-	clock_gettime(CLOCK_MONOTONIC, &start);
 	for (;;) {
 		struct pollfd p = {.fd = chr->out_fd, .events = POLLOUT};
-		int64_t left;
 		bool more;
 
 		pthread_mutex_lock(&chr->lock);
 		ring_drain(chr);
 		more = chr->used != 0;
 		pthread_mutex_unlock(&chr->lock);
-		clock_gettime(CLOCK_MONOTONIC, &now);
-		left = ms - ((now.tv_sec - start.tv_sec) * 1000 +
-		             (now.tv_nsec - start.tv_nsec) / 1000000);
-		if (!more || left <= 0)
+		now = clock_ms();
+		if (!more || now >= until)
 			return;
-		if (poll(&p, 1, (int)left) < 0 && errno != EINTR)
+		if (poll(&p, 1, (int)(until - now)) < 0 && errno != EINTR)
 			return;
 	}
 }

@@ -29,6 +29,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "vmm/clock.h"
 #include "vmm/fd.h"
 #include "vmm/log.h"
 #include "vmm/util.h"
@@ -75,14 +76,6 @@ struct control {
 	unsigned nr_events, events_lost;
 	struct event events[EVENTS_MAX];
 };
-
-static uint64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
 
 /* --- Buffers --- */
 
@@ -239,7 +232,7 @@ static void serve_line(struct client *c)
 
 	if (text && line[text - 1] == '\r')
 		text--;
-	c->active_ms = now_ms();
+	c->active_ms = clock_ms();
 	if (text)
 		reply(c, jsonrpc_serve(&c->control->rpc, c, line, text));
 	c->in.at += end ? len + 1 : len;
@@ -293,7 +286,7 @@ static struct client *make_room(struct control *control)
 		if (!c->subscribed && (!oldest || c->active_ms < oldest->active_ms))
 			oldest = c;
 	}
-	if (!oldest || now_ms() - oldest->active_ms < CONTROL_IDLE_MS)
+	if (!oldest || clock_ms() - oldest->active_ms < CONTROL_IDLE_MS)
 		return NULL;
 	client_close(oldest);
 	return oldest;
@@ -324,7 +317,7 @@ static void welcome(struct control *control, int fd)
 	}
 	memset(c, 0, sizeof(*c));
 	c->fd = fd;
-	c->active_ms = now_ms();
+	c->active_ms = clock_ms();
 	if (loop_add(control->loop, &c->src, fd, EPOLLIN, on_client) < 0) {
 		fd_close(&c->fd);
 		return;

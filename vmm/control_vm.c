@@ -11,20 +11,12 @@
 #include <linux/virtio_config.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "vmm/clock.h"
 #include "vmm/control_priv.h"
 #include "vmm/log.h"
 #include "vmm/util.h"
-
-static uint64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
 
 static const char *state_name(const struct machine *m)
 {
@@ -41,7 +33,7 @@ static int status(void *opaque, struct jsonrpc_call *call)
 	call->result = json_pack("{s:s, s:i, s:s, s:s, s:f, s:i, s:i, s:I, s:s, s:s}", "name",
 	                         vm->name, "pid", (int)getpid(), "version", TRIVM_VERSION, "state",
 	                         state_name(vm->machine), "uptime",
-	                         (double)(now_ms() - vm->since_ms) / 1000, "boots", (int)vm->boots,
+	                         (double)(clock_ms() - vm->since_ms) / 1000, "boots", (int)vm->boots,
 	                         "cpus", (int)c->cpus, "memory", (json_int_t)c->memory, "irqchip",
 	                         c->irqchip == IRQCHIP_SPLIT ? "split" : "kernel", "kernel",
 	                         vm->machine->in.kernel->path);
@@ -247,7 +239,7 @@ struct jsonrpc control_vm_methods(struct control_vm *vm)
 void control_vm_started(struct control_vm *vm)
 {
 	if (!vm->boots)
-		vm->since_ms = now_ms();
+		vm->since_ms = clock_ms();
 	vm->boots++;
 	control_notify(vm->control, "started", json_pack("{s:i}", "boots", (int)vm->boots));
 }

@@ -41,9 +41,9 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <time.h>
 
 #include "devices/net/dp_vmm_priv.h"
+#include "vmm/clock.h"
 #include "vmm/fd.h"
 #include "vmm/log.h"
 #include "vmm/util.h"
@@ -95,14 +95,6 @@ unsigned pair_skip_header(struct iovec **iov, unsigned n)
 	return n;
 }
 
-uint64_t pair_now_us(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
-}
-
 /* --- The thread --- */
 
 /* Watch the port for what can be used now. */
@@ -119,7 +111,7 @@ static void watch_port(struct pair *p)
 /* The pause since the last work is over: was it short? */
 static void end_pause(struct pair *p)
 {
-	uint64_t now = pair_now_us(), pause = now - p->idle_since;
+	uint64_t now = clock_us(), pause = now - p->idle_since;
 
 	if (pause <= LINGER_SHARE * (p->idle_since - p->woke_at) && pause <= LINGER_MAX_US) {
 		p->quick += p->quick < LINGER_QUICK;
@@ -197,7 +189,7 @@ static void on_port(struct loop_source *src, uint32_t events)
 /* Look for work without sleeping until there has been none for poll_us. */
 static void busy_poll(struct pair *p)
 {
-	uint64_t last = pair_now_us();
+	uint64_t last = clock_us();
 
 	while (!p->loop.stopping) {
 		bool worked = pair_transmit(p);
@@ -211,8 +203,8 @@ static void busy_poll(struct pair *p)
 				return;
 		}
 		if (worked)
-			last = pair_now_us();
-		else if (pair_now_us() - last >= p->dp->config.poll_us)
+			last = clock_us();
+		else if (clock_us() - last >= p->dp->config.poll_us)
 			return;
 	}
 }
@@ -236,7 +228,7 @@ static bool linger(struct pair *p)
 {
 	uint64_t until;
 
-	p->idle_since = pair_now_us();
+	p->idle_since = clock_us();
 	if (p->quick < LINGER_QUICK || p->tx_blocked)
 		return false;
 	until = p->idle_since + 2 * p->pause + 1;
@@ -247,7 +239,7 @@ static bool linger(struct pair *p)
 			pair_transmit(p);
 			return true;
 		}
-	} while (!p->loop.stopping && pair_now_us() < until);
+	} while (!p->loop.stopping && clock_us() < until);
 	return false;
 }
 
@@ -257,7 +249,7 @@ static bool sleep_and_serve(struct pair *p)
 	int timeout = -1;
 
 	if (p->held) {
-		uint64_t now = pair_now_us();
+		uint64_t now = clock_us();
 
 		timeout = now < p->held_until ? (int)((p->held_until - now) / 1000) + 1 : 0;
 	}
@@ -265,7 +257,7 @@ static bool sleep_and_serve(struct pair *p)
 	if (loop_once(&p->loop, timeout) < 0)
 		return false;
 	awake(p);
-	if (p->held && pair_now_us() >= p->held_until)
+	if (p->held && clock_us() >= p->held_until)
 		pair_receive_give_up(p);
 	return true;
 }

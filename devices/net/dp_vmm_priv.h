@@ -109,7 +109,6 @@ void pair_pushed(struct pair *p, struct pair_ring *r, unsigned chains);
 void pair_flush(struct pair *p, struct pair_ring *r);
 /* The ring is broken: tell the NIC. */
 void pair_broken(struct pair *p, struct pair_ring *r);
-uint64_t pair_now_us(void);
 
 /*
  * Leave out the virtio-net header at the front of the @n iovecs at *@iov, in place. The number

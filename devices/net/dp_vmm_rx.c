@@ -29,6 +29,7 @@
 #include <unistd.h>
 
 #include "devices/net/dp_vmm_priv.h"
+#include "vmm/clock.h"
 #include "vmm/endian.h"
 #include "vmm/util.h"
 
@@ -158,7 +159,7 @@ static void hold(struct pair *p, size_t covered, size_t len)
 {
 	iov_copy_out(p->stash.iov + p->stash.iov_first, p->stash.iov_nr, 0, p->spill, covered);
 	p->held = len;
-	p->held_until = pair_now_us() + HOLD_US;
+	p->held_until = clock_us() + HOLD_US;
 }
 
 /*

@@ -29,21 +29,13 @@
 #include <errno.h>
 #include <linux/virtio_net.h>
 #include <stddef.h>
-#include <time.h>
 
 #include "devices/net/feature_names.h"
 #include "devices/net/net_priv.h"
+#include "vmm/clock.h"
 #include "vmm/fd.h"
 #include "vmm/log.h"
 #include "vmm/util.h"
-
-static uint64_t now_us(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
-}
 
 /* Is queue @i one that a datapath serves, and does it run? */
 static bool runs(const struct net *net, unsigned i)
@@ -155,7 +147,7 @@ static int move(struct net *net, struct datapath *dp, struct net_switch_report *
 
 	if (rc < 0)
 		return rc;
-	start = now_us();
+	start = clock_us();
 	release(net, old);
 	rc = take(net, dp, err);
 	if (rc < 0 && take(net, old, &again) < 0) {
@@ -163,7 +155,7 @@ static int move(struct net *net, struct datapath *dp, struct net_switch_report *
 		old->ops->teardown(old);
 		virtio_device_broken(&net->dev, again.msg);
 	}
-	report->gap_us = now_us() - start;
+	report->gap_us = clock_us() - start;
 	report->running = true;
 	report->rings = wake(net);
 	if (rc < 0)

@@ -26,11 +26,11 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "devices/net/port_priv.h"
 #include "devices/net/port_socket.h"
+#include "vmm/clock.h"
 #include "vmm/fd.h"
 #include "vmm/log.h"
 
@@ -68,7 +68,7 @@ struct stream_port {
 	int pair;          /* our end */
 	int peer;          /* -1: none */
 	int retry_ms;      /* client without a peer: how long to wait ... */
-	int64_t retry_at;  /* ... and until when (now_ms()) */
+	uint64_t retry_at; /* ... and until when (clock_ms()) */
 	struct buffer in;  /* from the peer: whole frames that the guest did not take, and a part */
 	bool in_full;      /* the pair is: the first frame of @in waits */
 	struct buffer out; /* to the peer; room for one frame at least, or the pair is not read */
@@ -76,14 +76,6 @@ struct stream_port {
 };
 
 /* --- The connection --- */
-
-static int64_t now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
 
 static void connected(struct stream_port *s, int fd)
 {
@@ -97,7 +89,7 @@ static void disconnect(struct stream_port *s, const char *why)
 {
 	fd_close(&s->peer);
 	s->out.len = 0;
-	s->retry_at = now_ms() + s->retry_ms;
+	s->retry_at = clock_ms() + (unsigned)s->retry_ms;
 	log_limited(&s->limit, LOG_WARN, "port=socket:%s: disconnected (%s); waiting for the peer",
 	            s->addr.sun_path, why);
 }
@@ -113,7 +105,7 @@ static int try_connect(struct stream_port *s)
 		return 0;
 	}
 	fd_close(&fd);
-	s->retry_at = now_ms() + s->retry_ms;
+	s->retry_at = clock_ms() + (unsigned)s->retry_ms;
 	s->retry_ms = 2 * s->retry_ms < RETRY_MAX_MS ? 2 * s->retry_ms : RETRY_MAX_MS;
 	return rc;
 }
@@ -280,7 +272,7 @@ static void *stream_thread(void *arg)
 	do {
 		wait = -1;
 		if (!s->server && ready_for_peer(s)) {
-			if (now_ms() >= s->retry_at)
+			if (clock_ms() >= s->retry_at)
 				try_connect(s);
 			wait = s->peer < 0 ? s->retry_ms : -1;
 		}

@@ -16,8 +16,8 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 
+#include "vmm/clock.h"
 #include "vmm/fd.h"
 #include "vmm/util.h"
 
@@ -117,10 +117,7 @@ int vu_request_check(const struct vu_msg *msg, unsigned nr_fds)
 
 int64_t vu_deadline(unsigned ms)
 {
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * INT64_C(1000) + now.tv_nsec / 1000000 + ms;
+	return (int64_t)(clock_ms() + ms);
 }
 
 /* Until @fd is ready for @events (or has an error, which the next call finds). */

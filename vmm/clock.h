@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* clock: how late it is, by the clock that never jumps (CLOCK_MONOTONIC). Any thread. */
+#ifndef TRIVM_VMM_CLOCK_H
+#define TRIVM_VMM_CLOCK_H
+
+#include <stdint.h>
+#include <time.h>
+
+static inline uint64_t clock_us(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+}
+
+static inline uint64_t clock_ms(void)
+{
+	return clock_us() / 1000;
+}
+
+#endif
