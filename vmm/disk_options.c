@@ -7,16 +7,11 @@
 
 #include <errno.h>
 #include <stddef.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "vmm/option.h"
 #include "vmm/util.h"
-
-static int bad(struct err *err, const char *key, const char *value, const char *expected)
-{
-	return err_set(err, -EINVAL, "--disk %s=%s: expected %s", key, value, expected);
-}
 
 static int copy(char *to, size_t size, const char *key, const char *value, struct err *err)
 {
@@ -27,50 +22,31 @@ static int copy(char *to, size_t size, const char *key, const char *value, struc
 	return 0;
 }
 
-static int number(const char *key, const char *value, unsigned min, unsigned max, unsigned *out,
-                  struct err *err)
-{
-	char expected[64];
-	unsigned long n;
-	char *end;
-
-	errno = 0;
-	n = strtoul(value, &end, 10);
-	if (value[0] < '0' || value[0] > '9' || *end || errno || n < min || n > max) {
-		snprintf(expected, sizeof(expected), "a number from %u to %u", min, max);
-		return bad(err, key, value, expected);
-	}
-	*out = (unsigned)n;
-	return 0;
-}
-
 static int set_ring(struct disk_options *o, const char *value, struct err *err)
 {
-	o->packed = strcmp(value, "packed") == 0;
-	return o->packed || strcmp(value, "split") == 0
-	               ? 0
-	               : bad(err, "ring", value, "split or packed");
+	return option_either("--disk", "ring", value, "split", "packed", &o->packed, err);
 }
 
 static int set_discard(struct disk_options *o, const char *value, struct err *err)
 {
-	o->discard = strcmp(value, "on") == 0;
-	return o->discard || strcmp(value, "off") == 0 ? 0
-	                                               : bad(err, "discard", value, "on or off");
+	bool off = !o->discard;
+	int rc = option_either("--disk", "discard", value, "on", "off", &off, err);
+
+	o->discard = !off;
+	return rc;
 }
 
 static int set_queues(struct disk_options *o, const char *value, struct err *err)
 {
-	return number("queues", value, 1, BLK_QUEUES_MAX, &o->queues, err);
+	return option_number("--disk", "queues", value, 1, BLK_QUEUES_MAX, &o->queues, err);
 }
 
 static int set_queue_size(struct disk_options *o, const char *value, struct err *err)
 {
 	unsigned n = 0;
-	int rc = number("queue-size", value, BLK_QUEUE_SIZE_MIN, BLK_QUEUE_SIZE_MAX, &n, err);
+	int rc = option_power("--disk", "queue-size", value, BLK_QUEUE_SIZE_MIN, BLK_QUEUE_SIZE_MAX,
+	                      &n, err);
 
-	if (rc == 0 && (n & (n - 1)))
-		return bad(err, "queue-size", value, "a power of two from 4 to 1024");
 	o->queue_size = (uint16_t)n;
 	return rc;
 }
@@ -79,7 +55,8 @@ static int set_serial(struct disk_options *o, const char *value, struct err *err
 {
 	for (const char *c = value; *c; c++)
 		if (*c <= ' ' || *c > '~')
-			return bad(err, "serial", value, "printable ASCII without spaces");
+			return option_bad(err, "--disk", "serial", value,
+			                  "printable ASCII without spaces");
 	return copy(o->serial, sizeof(o->serial), "serial", value, err);
 }
 

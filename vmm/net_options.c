@@ -6,17 +6,30 @@
 #include "vmm/net_options.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "vmm/option.h"
 #include "vmm/util.h"
 
 #define NET_WAIT_S 10 /* for a vhost-user back-end, unless the user says */
 
+/* As option.h says, of `--net`. */
 static int bad(struct err *err, const char *key, const char *value, const char *expected)
 {
-	return err_set(err, -EINVAL, "--net %s=%s: expected %s", key, value, expected);
+	return option_bad(err, "--net", key, value, expected);
+}
+
+static int number(const char *key, const char *value, unsigned min, unsigned max, unsigned *out,
+                  struct err *err)
+{
+	return option_number("--net", key, value, min, max, out, err);
+}
+
+static int either(const char *key, const char *value, const char *no, const char *yes, bool *out,
+                  struct err *err)
+{
+	return option_either("--net", key, value, no, yes, out, err);
 }
 
 static int copy(char *to, size_t size, const char *key, const char *value, struct err *err)
@@ -25,37 +38,6 @@ static int copy(char *to, size_t size, const char *key, const char *value, struc
 		return err_set(err, -EINVAL, "--net %s=%s: longer than %zu bytes", key, value,
 		               size - 1);
 	memcpy(to, value, strlen(value) + 1);
-	return 0;
-}
-
-static int number(const char *key, const char *value, unsigned min, unsigned max, unsigned *out,
-                  struct err *err)
-{
-	char expected[64];
-	unsigned long n;
-	char *end;
-
-	errno = 0;
-	n = strtoul(value, &end, 10);
-	if (value[0] < '0' || value[0] > '9' || *end || errno || n < min || n > max) {
-		snprintf(expected, sizeof(expected), "a number from %u to %u", min, max);
-		return bad(err, key, value, expected);
-	}
-	*out = (unsigned)n;
-	return 0;
-}
-
-/* One of two words. */
-static int either(const char *key, const char *value, const char *no, const char *yes, bool *out,
-                  struct err *err)
-{
-	char expected[64];
-
-	if (strcmp(value, no) != 0 && strcmp(value, yes) != 0) {
-		snprintf(expected, sizeof(expected), "%s or %s", no, yes);
-		return bad(err, key, value, expected);
-	}
-	*out = strcmp(value, yes) == 0;
 	return 0;
 }
 
@@ -149,11 +131,6 @@ static int set_switchable(struct net_options *o, const char *value, struct err *
 	}
 }
 
-static int set_transport(struct net_options *o, const char *value, struct err *err)
-{
-	return either("transport", value, "pci", "mmio", &o->mmio, err);
-}
-
 static int set_ring(struct net_options *o, const char *value, struct err *err)
 {
 	return either("ring", value, "split", "packed", &o->packed, err);
@@ -167,10 +144,8 @@ static int set_queues(struct net_options *o, const char *value, struct err *err)
 static int set_queue_size(struct net_options *o, const char *value, struct err *err)
 {
 	unsigned n = 0;
-	int rc = number("queue-size", value, 2, NET_QUEUE_MAX, &n, err);
+	int rc = option_power("--net", "queue-size", value, 2, NET_QUEUE_MAX, &n, err);
 
-	if (rc == 0 && (n & (n - 1)))
-		return bad(err, "queue-size", value, "a power of two from 2 to 1024");
 	o->queue_size = (uint16_t)n;
 	return rc;
 }
@@ -191,16 +166,6 @@ static int set_mtu(struct net_options *o, const char *value, struct err *err)
 static int set_offloads(struct net_options *o, const char *value, struct err *err)
 {
 	return either("offloads", value, "off", "on", &o->offloads, err);
-}
-
-static int set_notify(struct net_options *o, const char *value, struct err *err)
-{
-	return either("notify", value, "ioeventfd", "exit", &o->notify_exit, err);
-}
-
-static int set_inject(struct net_options *o, const char *value, struct err *err)
-{
-	return either("inject", value, "irqfd", "ioctl", &o->inject_ioctl, err);
 }
 
 static int set_poll(struct net_options *o, const char *value, struct err *err)
@@ -270,17 +235,15 @@ static const struct {
 	int (*set)(struct net_options *o, const char *value, struct err *err);
 	bool may_switch; /* while the guest runs */
 } keys[] = {
+	/* besides those of every virtio device, which may not */
 	{"port", set_port, true},
 	{"datapath", set_datapath, true},
-	{"transport", set_transport, false},
 	{"ring", set_ring, false},
 	{"queues", set_queues, false},
 	{"queue-size", set_queue_size, false},
 	{"mac", set_mac, false},
 	{"mtu", set_mtu, false},
 	{"offloads", set_offloads, false},
-	{"notify", set_notify, false},
-	{"inject", set_inject, false},
 	{"poll-us", set_poll, true},
 	{"hostfwd", set_hostfwd, true},
 	{"pcap", set_pcap, false},
@@ -298,6 +261,7 @@ static const struct {
 static int set_word(struct net_options *o, char *word, bool first, struct err *err)
 {
 	char *value = strchr(word, '=');
+	int rc;
 
 	if (!value && strcmp(word, "server") == 0)
 		return set_server(o, "on", err);
@@ -309,7 +273,11 @@ static int set_word(struct net_options *o, char *word, bool first, struct err *e
 	for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
 		if (strcmp(keys[i].name, word) == 0)
 			return keys[i].set(o, value, err);
-	return err_set(err, -EINVAL, "--net %s=%s: unknown key; see `man trivm`", word, value);
+	rc = virtio_options_word(&o->virtio, "--net", word, value, err);
+	if (rc == 0)
+		return err_set(err, -EINVAL, "--net %s=%s: unknown key; see `man trivm`", word,
+		               value);
+	return rc < 0 ? rc : 0;
 }
 
 /* Words that the kernel's datapath does not go with. */
@@ -424,17 +392,18 @@ static void forget_port(struct net_options *o)
 static int switch_word(struct net_options *o, char *word, struct err *err)
 {
 	const char *equals = strchr(word, '=');
-	size_t len = equals ? (size_t)(equals - word) : strlen(word);
+	size_t len = equals ? (size_t)(equals - word) : 0;
+	bool may_switch = !virtio_options_know(word, len);
 
-	for (size_t i = 0; equals && i < ARRAY_SIZE(keys); i++) {
-		if (strlen(keys[i].name) != len || strncmp(keys[i].name, word, len) != 0)
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+		if (!equals || strlen(keys[i].name) != len || memcmp(keys[i].name, word, len) != 0)
 			continue;
-		if (!keys[i].may_switch)
-			return err_set(err, -EINVAL, "%s: this cannot change while the guest runs",
-			               word);
+		may_switch = keys[i].may_switch;
 		if (keys[i].set == set_port)
 			forget_port(o);
 	}
+	if (!may_switch)
+		return err_set(err, -EINVAL, "%s: this cannot change while the guest runs", word);
 	return set_word(o, word, false, err);
 }
 

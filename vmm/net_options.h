@@ -10,6 +10,7 @@
 #include "devices/net/net.h"
 #include "devices/net/port.h"
 #include "vmm/err.h"
+#include "vmm/virtio_options.h"
 
 enum net_port {
 	NET_PORT_USER,
@@ -40,12 +41,11 @@ struct net_options {
 	bool failback;         /* and the back-end again when it is there again */
 	bool server, datagram; /* either socket */
 	char local[108];       /* datagram socket: our own address */
-	bool mmio;             /* transport */
 	bool packed;
 	unsigned switchable; /* BIT(enum net_datapath): where a switch may lead */
 	bool offloads;
-	bool notify_exit, inject_ioctl;
-	unsigned queues; /* pairs */
+	struct virtio_options virtio; /* where it is found, how it is notified */
+	unsigned queues;              /* pairs */
 	uint16_t queue_size;
 	unsigned mtu, poll_us;
 	bool has_mac;

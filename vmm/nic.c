@@ -11,23 +11,17 @@
 #include "vmm/log.h"
 #include "vmm/util.h"
 
-/* What offloads=off keeps from the driver. */
-#define OFFLOADS                                                        \
-	(BIT64(VIRTIO_NET_F_CSUM) | BIT64(VIRTIO_NET_F_HOST_TSO4) |     \
-	 BIT64(VIRTIO_NET_F_HOST_TSO6) | BIT64(VIRTIO_NET_F_HOST_ECN) | \
-	 BIT64(VIRTIO_NET_F_HOST_UFO) | BIT64(56) /* HOST_USO */ | NET_GUEST_OFFLOADS)
-
 /*
  * What not every datapath that the user allows has: a driver cannot be made to forget a feature
  * when the road is changed. (Packed rings, which vhost-net lacks, are asked for by name.)
  */
-#define NOT_EVERYWHERE                                                  \
-	(BIT64(VIRTIO_NET_F_HOST_UFO) | BIT64(VIRTIO_NET_F_GUEST_UFO) | \
-	 BIT64(54) /* GUEST_USO4 */ | BIT64(55) /* GUEST_USO6 */ | BIT64(56) /* HOST_USO */)
+#define NOT_EVERYWHERE                                                                  \
+	(BIT64(VIRTIO_NET_F_HOST_UFO) | BIT64(VIRTIO_NET_F_GUEST_UFO) | NET_GUEST_USO | \
+	 BIT64(VIRTIO_NET_F_HOST_USO))
 
 static uint64_t masked(const struct net_options *o)
 {
-	return (o->offloads ? 0 : OFFLOADS) |
+	return (o->offloads ? 0 : NET_GUEST_OFFLOADS | NET_HOST_OFFLOADS) |
 	       (o->switchable & BIT(NET_DATAPATH_VHOST_USER) ? NOT_EVERYWHERE : 0);
 }
 
@@ -174,11 +168,6 @@ static int build_net(struct nic *nic, const struct memory *mem, struct err *err)
 int nic_build(struct nic *nic, const struct net_options *options, unsigned index,
               struct virtio_slots *slots, const struct memory *mem, struct err *err)
 {
-	const struct virtio_options where = {
-		.mmio = options->mmio,
-		.notify_exit = options->notify_exit,
-		.inject_ioctl = options->inject_ioctl,
-	};
 	int rc;
 
 	memset(nic, 0, sizeof(*nic));
@@ -191,7 +180,8 @@ int nic_build(struct nic *nic, const struct net_options *options, unsigned index
 		snprintf(nic->name, sizeof(nic->name), "net%u", index);
 	rc = build_net(nic, mem, err);
 	if (rc == 0)
-		rc = virtio_transport_add(&nic->transport, &nic->net.dev, &where, slots, err);
+		rc = virtio_transport_add(&nic->transport, &nic->net.dev, &nic->options.virtio,
+		                          slots, err);
 	if (rc == 0)
 		rc = nic_failover_begin(nic, err);
 	if (rc < 0)

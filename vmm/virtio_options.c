@@ -2,10 +2,9 @@
 #include "vmm/virtio_options.h"
 
 #include <errno.h>
-#include <stddef.h>
-#include <stdio.h>
 #include <string.h>
 
+#include "vmm/option.h"
 #include "vmm/util.h"
 
 static const struct {
@@ -21,17 +20,23 @@ int virtio_options_word(struct virtio_options *o, const char *option, const char
                         const char *value, struct err *err)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
-		bool yes = strcmp(value, words[i].yes) == 0;
+		bool *field = (bool *)((char *)o + words[i].field);
+		int rc;
 
 		if (strcmp(key, words[i].key) != 0)
 			continue;
-		if (!yes && strcmp(value, words[i].no) != 0)
-			return err_set(err, -EINVAL, "%s %s=%s: expected %s or %s", option, key,
-			               value, words[i].no, words[i].yes);
-		*(bool *)((char *)o + words[i].field) = yes;
-		return 1;
+		rc = option_either(option, key, value, words[i].no, words[i].yes, field, err);
+		return rc < 0 ? rc : 1;
 	}
 	return 0;
+}
+
+bool virtio_options_know(const char *key, size_t len)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++)
+		if (strlen(words[i].key) == len && memcmp(words[i].key, key, len) == 0)
+			return true;
+	return false;
 }
 
 /* "key=value" in @word, which is taken apart. */

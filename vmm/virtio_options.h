@@ -8,6 +8,7 @@
 #define TRIVM_VMM_VIRTIO_OPTIONS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #include "vmm/err.h"
 
@@ -23,6 +24,9 @@ struct virtio_options {
  */
 int virtio_options_word(struct virtio_options *o, const char *option, const char *key,
                         const char *value, struct err *err);
+
+/* Is what begins with these @len characters one of these words' keys? */
+bool virtio_options_know(const char *key, size_t len);
 
 /* A list of such words and nothing else, with commas in between; NULL is the empty one. 0, -EINVAL.
  */

@@ -33,24 +33,15 @@
 
 #include "devices/net/dp_vhost_user_priv.h"
 #include "devices/net/feature_names.h"
+#include "devices/net/offloads.h"
 #include "vmm/fd.h"
 #include "vmm/util.h"
-
-#define GUEST_OFFLOADS                                                     \
-	(BIT64(VIRTIO_NET_F_GUEST_CSUM) | BIT64(VIRTIO_NET_F_GUEST_TSO4) | \
-	 BIT64(VIRTIO_NET_F_GUEST_TSO6) | BIT64(VIRTIO_NET_F_GUEST_ECN) |  \
-	 BIT64(VIRTIO_NET_F_GUEST_UFO) | BIT64(54) /* USO4 */ | BIT64(55) /* USO6 */)
-
-#define HOST_OFFLOADS                                                   \
-	(BIT64(VIRTIO_NET_F_CSUM) | BIT64(VIRTIO_NET_F_HOST_TSO4) |     \
-	 BIT64(VIRTIO_NET_F_HOST_TSO6) | BIT64(VIRTIO_NET_F_HOST_ECN) | \
-	 BIT64(VIRTIO_NET_F_HOST_UFO) | BIT64(56) /* HOST_USO */)
 
 /* What a back-end can do for the NIC. Everything else is the NIC's own, or not known here. */
 #define KNOWN                                                             \
 	(BIT64(VIRTIO_F_VERSION_1) | BIT64(VIRTIO_RING_F_INDIRECT_DESC) | \
 	 BIT64(VIRTIO_RING_F_EVENT_IDX) | BIT64(VIRTIO_F_RING_PACKED) |   \
-	 BIT64(VIRTIO_NET_F_MRG_RXBUF) | GUEST_OFFLOADS | HOST_OFFLOADS)
+	 BIT64(VIRTIO_NET_F_MRG_RXBUF) | NET_GUEST_OFFLOADS | NET_HOST_OFFLOADS)
 
 static struct dp_user *dp_of(struct datapath *dp)
 {
@@ -107,7 +98,7 @@ static int start_ring(struct dp_user *d, unsigned index, struct err *err)
 /* Features as the driver has them now, and memory. */
 static int set_up(struct dp_user *d, struct err *err)
 {
-	uint64_t features = d->negotiated & ~(GUEST_OFFLOADS & ~d->offloads);
+	uint64_t features = d->negotiated & ~(NET_GUEST_OFFLOADS & ~d->offloads);
 	int rc = vhost_setup(&d->user.vhost, features & d->user.offered, d->mem, err);
 
 	if (rc == 0 && (d->negotiated & BIT64(VIRTIO_NET_F_MTU)) && d->config.mtu) {
@@ -212,7 +203,7 @@ static int user_setup(struct datapath *dp, uint64_t negotiated, const struct mem
 	(void)err;
 	pthread_mutex_lock(&d->lock);
 	d->negotiated = negotiated;
-	d->offloads = negotiated & GUEST_OFFLOADS;
+	d->offloads = negotiated & NET_GUEST_OFFLOADS;
 	d->pairs = 1;
 	d->mem = mem;
 	d->host = *host;

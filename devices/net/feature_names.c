@@ -6,6 +6,8 @@
 #include <linux/virtio_ring.h>
 #include <stdio.h>
 
+#include "devices/net/offloads.h"
+
 const char *net_feature_names(uint64_t mask, char *buf, size_t size)
 {
 	static const char *const names[64] = {
@@ -26,9 +28,9 @@ const char *net_feature_names(uint64_t mask, char *buf, size_t size)
 		[VIRTIO_F_RING_PACKED] = "RING_PACKED",
 		[VIRTIO_NET_F_CTRL_GUEST_OFFLOADS] = "CTRL_GUEST_OFFLOADS",
 		[VIRTIO_F_IN_ORDER] = "IN_ORDER",
-		[54] = "GUEST_USO4",
-		[55] = "GUEST_USO6",
-		[56] = "HOST_USO",
+		[VIRTIO_NET_F_GUEST_USO4] = "GUEST_USO4",
+		[VIRTIO_NET_F_GUEST_USO6] = "GUEST_USO6",
+		[VIRTIO_NET_F_HOST_USO] = "HOST_USO",
 	};
 	size_t at = 0;
 

@@ -14,18 +14,12 @@
 
 #include "devices/net/datapath.h"
 #include "devices/net/filter.h"
+#include "devices/net/offloads.h"
 #include "devices/virtio/device.h"
 #include "vmm/memory.h"
 
 #define NET_QUEUE_MAX  1024 /* the largest queue size */
 #define NET_CTRL_QUEUE 64
-
-/* What the driver may be handed that is not complete: checksums left out, segments joined. */
-#define NET_GUEST_OFFLOADS                                                          \
-	(VIRTIO_FEATURE(1) /* GUEST_CSUM */ | VIRTIO_FEATURE(7) /* GUEST_TSO4 */ |  \
-	 VIRTIO_FEATURE(8) /* GUEST_TSO6 */ | VIRTIO_FEATURE(9) /* GUEST_ECN */ |   \
-	 VIRTIO_FEATURE(10) /* GUEST_UFO */ | VIRTIO_FEATURE(54) /* GUEST_USO4 */ | \
-	 VIRTIO_FEATURE(55) /* GUEST_USO6 */)
 
 struct net_config {
 	const char *name; /* "net0"; borrowed */

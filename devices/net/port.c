@@ -79,10 +79,8 @@ int port_none_open(struct port **port, unsigned queues, struct err *err)
 		p->fds[i] = -1;
 	/* Dropping is as easy in any size, and the driver shall behave as it does with a tap. */
 	p->vnet_hdr = true;
-	p->host_offloads = BIT64(VIRTIO_NET_F_CSUM) | PORT_HOST_TSO | BIT64(VIRTIO_NET_F_HOST_UFO) |
-	                   BIT64(VIRTIO_NET_F_HOST_USO);
-	p->guest_offloads = BIT64(VIRTIO_NET_F_GUEST_CSUM) | PORT_GUEST_TSO |
-	                    BIT64(VIRTIO_NET_F_GUEST_UFO) | PORT_GUEST_USO;
+	p->host_offloads = NET_HOST_OFFLOADS;
+	p->guest_offloads = NET_GUEST_OFFLOADS;
 	*port = p;
 	return 0;
 }

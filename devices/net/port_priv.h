@@ -3,26 +3,10 @@
 #ifndef TRIVM_DEVICES_NET_PORT_PRIV_H
 #define TRIVM_DEVICES_NET_PORT_PRIV_H
 
-#include <linux/virtio_net.h>
 #include <pthread.h>
 
+#include "devices/net/offloads.h"
 #include "devices/net/port.h"
-#include "vmm/util.h"
-
-/* virtio 1.2 has no UDP segmentation yet (5.1.3 of 1.3), and headers before Linux 6.2 neither. */
-#ifndef VIRTIO_NET_F_GUEST_USO4
-#define VIRTIO_NET_F_GUEST_USO4 54
-#define VIRTIO_NET_F_GUEST_USO6 55
-#define VIRTIO_NET_F_HOST_USO   56
-#endif
-
-#define PORT_GUEST_TSO                                                     \
-	(BIT64(VIRTIO_NET_F_GUEST_TSO4) | BIT64(VIRTIO_NET_F_GUEST_TSO6) | \
-	 BIT64(VIRTIO_NET_F_GUEST_ECN))
-#define PORT_GUEST_USO (BIT64(VIRTIO_NET_F_GUEST_USO4) | BIT64(VIRTIO_NET_F_GUEST_USO6))
-#define PORT_HOST_TSO                                                    \
-	(BIT64(VIRTIO_NET_F_HOST_TSO4) | BIT64(VIRTIO_NET_F_HOST_TSO6) | \
-	 BIT64(VIRTIO_NET_F_HOST_ECN))
 
 /* The longest frame on a port without a virtio-net header: 64 KiB behind an Ethernet and VLAN
  * header. */

@@ -88,7 +88,7 @@ static unsigned offload_flags(uint64_t guest)
 	if (guest & BIT64(VIRTIO_NET_F_GUEST_UFO))
 		flags |= TUN_F_UFO;
 	/* The kernel takes both or none. */
-	if ((guest & PORT_GUEST_USO) == PORT_GUEST_USO)
+	if ((guest & NET_GUEST_USO) == NET_GUEST_USO)
 		flags |= TUN_F_USO4 | TUN_F_USO6;
 	return flags | TUN_F_CSUM;
 }
@@ -471,9 +471,9 @@ static void probe_offloads(struct tap *t)
 	static const struct {
 		uint64_t guest, host;
 	} kinds[] = {
-		{PORT_GUEST_TSO, PORT_HOST_TSO},
+		{NET_GUEST_TSO, NET_HOST_TSO},
 		{BIT64(VIRTIO_NET_F_GUEST_UFO), BIT64(VIRTIO_NET_F_HOST_UFO)},
-		{PORT_GUEST_USO, BIT64(VIRTIO_NET_F_HOST_USO)},
+		{NET_GUEST_USO, BIT64(VIRTIO_NET_F_HOST_USO)},
 	};
 	const uint64_t csum = BIT64(VIRTIO_NET_F_GUEST_CSUM);
 

@@ -39,7 +39,8 @@ static void ports(void **state)
 	assert_int_equal(o.queues, 1);
 	assert_int_equal(o.queue_size, 256);
 	assert_true(o.offloads);
-	assert_false(o.mmio || o.packed || o.notify_exit || o.inject_ioctl || o.has_mac);
+	assert_false(o.virtio.mmio || o.packed || o.virtio.notify_exit || o.virtio.inject_ioctl ||
+	             o.has_mac);
 	good("tap");
 	assert_int_equal(o.port, NET_PORT_TAP);
 	assert_string_equal(o.where, "");
@@ -63,7 +64,8 @@ static void keys(void **state)
 	good("port=tap,datapath=vmm,transport=mmio,ring=packed,queues=4,queue-size=512,"
 	     "mac=52:54:00:12:34:56,mtu=9000,offloads=off,notify=exit,inject=ioctl,poll-us=50,"
 	     "pcap=/tmp/x.pcap,id=wan,bridge=br0");
-	assert_true(o.mmio && o.packed && o.notify_exit && o.inject_ioctl && o.has_mac);
+	assert_true(o.virtio.mmio && o.packed && o.virtio.notify_exit && o.virtio.inject_ioctl &&
+	            o.has_mac);
 	assert_false(o.offloads);
 	assert_int_equal(o.queues, 4);
 	assert_int_equal(o.queue_size, 512);

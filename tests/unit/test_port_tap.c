@@ -618,12 +618,12 @@ static void segments_go_through_whole(void **state)
 	(void)state;
 	need_tap();
 	port = open_tap(NULL, 1, true);
-	assert_true((port->guest_offloads & (tso | PORT_GUEST_TSO)) == (tso | PORT_GUEST_TSO));
-	assert_true((port->host_offloads & PORT_HOST_TSO) == PORT_HOST_TSO);
+	assert_true((port->guest_offloads & (tso | NET_GUEST_TSO)) == (tso | NET_GUEST_TSO));
+	assert_true((port->host_offloads & NET_HOST_TSO) == NET_HOST_TSO);
 	assert_true(port->host_offloads & BIT64(VIRTIO_NET_F_CSUM));
 	/* Both directions of UDP segmentation, or neither. */
 	assert_true(!(port->host_offloads & BIT64(VIRTIO_NET_F_HOST_USO)) ==
-	            !(port->guest_offloads & PORT_GUEST_USO));
+	            !(port->guest_offloads & NET_GUEST_USO));
 
 	/* To the guest: cut up, until its driver says that it need not be. */
 	assert_int_equal(send_segment(port, &last, &hdr), 4);
@@ -673,12 +673,12 @@ static void datagrams_go_through_whole(void **state)
 	(void)state;
 	need_tap();
 	port = open_tap(NULL, 1, true);
-	if (!(port->guest_offloads & PORT_GUEST_USO)) {
+	if (!(port->guest_offloads & NET_GUEST_USO)) {
 		port_close(port);
 		skip(); /* before Linux 6.2 */
 	}
 	assert_int_equal(send_large(port, IPPROTO_UDP, &last, &hdr), 4);
-	assert_int_equal(port->ops->set_offloads(port, csum | PORT_GUEST_USO), 0);
+	assert_int_equal(port->ops->set_offloads(port, csum | NET_GUEST_USO), 0);
 	assert_int_equal(send_large(port, IPPROTO_UDP, &last, &hdr), 1);
 	assert_int_equal(last, PORT_VNET_HDR + 42 + 4000);
 	assert_int_equal(hdr.gso_type, VIRTIO_NET_HDR_GSO_UDP_L4);
