@@ -10,16 +10,15 @@
  *
  * The status travels through one byte-wide I/O port of trivm (layout.h: the ACPI block at 0x600,
  * offset 3). A program of our own writes it, and not a shell command, because Debian's
- * cloud kernel has no /dev/port. It has no C library: a static one would be most of a
- * megabyte in every guest's memory, and a dynamic one costs milliseconds to load where
- * every instruction is emulated twice.
+ * cloud kernel has no /dev/port.
  */
-#include <asm/unistd.h>
 #include <linux/fcntl.h>
 #include <linux/reboot.h>
 #include <linux/time_types.h>
 #include <asm/ioctls.h>
 #include <asm/signal.h>
+
+#include "nolibc.h"
 
 #define EXIT_STATUS_PORT 0x603
 
@@ -28,64 +27,6 @@
 
 /* The kernel's struct input_event has this size on 64-bit; a shorter read fails. */
 #define INPUT_EVENT_SIZE 24
-
-static long syscall3(long nr, long a, long b, long c)
-{
-	long ret;
-
-	__asm__ volatile("syscall"
-	                 : "=a"(ret)
-	                 : "a"(nr), "D"(a), "S"(b), "d"(c)
-	                 : "rcx", "r11", "memory");
-	return ret;
-}
-
-static long syscall4(long nr, long a, long b, long c, long d)
-{
-	register long r10 __asm__("r10") = d;
-	long ret;
-
-	__asm__ volatile("syscall"
-	                 : "=a"(ret)
-	                 : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10)
-	                 : "rcx", "r11", "memory");
-	return ret;
-}
-
-static void complain(const char *text)
-{
-	long len = 0;
-
-	while (text[len])
-		len++;
-	syscall3(__NR_write, 2, (long)text, len);
-}
-
-static int same(const char *a, const char *b)
-{
-	while (*a && *a == *b) {
-		a++;
-		b++;
-	}
-	return *a == *b;
-}
-
-/* A decimal number of 0 to 255, or -1. */
-static int parse_status(const char *text)
-{
-	int value = 0;
-
-	if (!*text)
-		return -1;
-	for (; *text; text++) {
-		if (*text < '0' || *text > '9')
-			return -1;
-		value = value * 10 + (*text - '0');
-		if (value > 255)
-			return -1;
-	}
-	return value;
-}
 
 static void write_status(int status)
 {
@@ -156,7 +97,7 @@ static int run(long argc, char **argv)
 	}
 	if (same(name, "powerbutton")) {
 		if (argc > 2)
-			status = parse_status(argv[2]);
+			status = (int)number(argv[2], 255);
 		if (argc < 2 || status < 0) {
 			complain("usage: powerbutton EVENT [STATUS]\n");
 			return 2;
@@ -164,7 +105,7 @@ static int run(long argc, char **argv)
 		return powerbutton(argv[1], status);
 	}
 	if (same(name, "vmexit") && argc > 1) {
-		status = parse_status(argv[1]);
+		status = (int)number(argv[1], 255);
 		if (argc > 2 || status < 0) {
 			complain("usage: vmexit [STATUS]   (0 to 255)\n");
 			return 2;
@@ -174,15 +115,3 @@ static int run(long argc, char **argv)
 	leave(LINUX_REBOOT_CMD_POWER_OFF);
 	return 1;
 }
-
-/* At entry the stack holds argc, then the argv pointers. */
-__attribute__((used)) static void start(long *stack)
-{
-	syscall3(__NR_exit_group, run(stack[0], (char **)(stack + 1)), 0, 0);
-}
-
-__asm__(".globl _start\n"
-        "_start:\n"
-        "	mov %rsp, %rdi\n"
-        "	and $-16, %rsp\n"
-        "	call start\n");

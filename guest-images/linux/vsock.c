@@ -6,59 +6,15 @@
  *   vsock listen PORT        one connection, from anybody
  *
  * The end of input ends that direction only; the program ends when the other side has ended its
- * own. Without a C library for vmexit.c's reasons.
+ * own.
  */
-#include <asm/unistd.h>
 #include <linux/poll.h>
 #include <linux/vm_sockets.h>
 #include <sys/socket.h>
 
-static long syscall3(long nr, long a, long b, long c)
-{
-	long ret;
+#include "nolibc.h"
 
-	__asm__ volatile("syscall"
-	                 : "=a"(ret)
-	                 : "a"(nr), "D"(a), "S"(b), "d"(c)
-	                 : "rcx", "r11", "memory");
-	return ret;
-}
-
-static int fail(const char *text)
-{
-	long len = 0;
-
-	while (text[len])
-		len++;
-	syscall3(__NR_write, 2, (long)text, len);
-	return 1;
-}
-
-static int same(const char *a, const char *b)
-{
-	while (*a && *a == *b) {
-		a++;
-		b++;
-	}
-	return *a == *b;
-}
-
-/* A decimal number of 32 bits, or -1. */
-static long number(const char *text)
-{
-	long value = 0;
-
-	if (!*text)
-		return -1;
-	for (; *text; text++) {
-		if (*text < '0' || *text > '9')
-			return -1;
-		value = value * 10 + (*text - '0');
-		if (value > 0xffffffffL)
-			return -1;
-	}
-	return value;
-}
+#define MAX_32 0xffffffffL
 
 static void address(struct sockaddr_vm *a, long cid, long port)
 {
@@ -112,12 +68,12 @@ static int relay(long sock)
 
 	for (;;) {
 		if (syscall3(__NR_poll, (long)p, 2, -1) < 0)
-			return fail("vsock: poll failed\n");
+			return complain("vsock: poll failed\n");
 		if (p[0].revents) {
 			long n = move(sock, 1);
 
 			if (n <= 0)
-				return n < 0 ? fail("vsock: the connection broke\n") : 0;
+				return n < 0 ? complain("vsock: the connection broke\n") : 0;
 		}
 		if (p[1].revents && move(0, sock) <= 0) {
 			p[1].fd = -1;
@@ -131,23 +87,12 @@ static int run(long argc, char **argv)
 {
 	long sock;
 
-	if (argc == 4 && same(argv[1], "connect") && number(argv[2]) >= 0 && number(argv[3]) >= 0)
-		sock = connect_to(number(argv[2]), number(argv[3]));
-	else if (argc == 3 && same(argv[1], "listen") && number(argv[2]) >= 0)
-		sock = accept_on(number(argv[2]));
+	if (argc == 4 && same(argv[1], "connect") && number(argv[2], MAX_32) >= 0 &&
+	    number(argv[3], MAX_32) >= 0)
+		sock = connect_to(number(argv[2], MAX_32), number(argv[3], MAX_32));
+	else if (argc == 3 && same(argv[1], "listen") && number(argv[2], MAX_32) >= 0)
+		sock = accept_on(number(argv[2], MAX_32));
 	else
-		return fail("usage: vsock connect CID PORT | vsock listen PORT\n") + 1;
-	return sock < 0 ? fail("vsock: no connection\n") : relay(sock);
+		return complain("usage: vsock connect CID PORT | vsock listen PORT\n") + 1;
+	return sock < 0 ? complain("vsock: no connection\n") : relay(sock);
 }
-
-/* At entry the stack holds argc, then the argv pointers. */
-__attribute__((used)) static void start(long *stack)
-{
-	syscall3(__NR_exit_group, run(stack[0], (char **)(stack + 1)), 0, 0);
-}
-
-__asm__(".globl _start\n"
-        "_start:\n"
-        "	mov %rsp, %rdi\n"
-        "	and $-16, %rsp\n"
-        "	call start\n");
