@@ -66,4 +66,33 @@ to "$vu"
 refuse "a back-end that is taken" 'does not agree.*use another port' "$vu"
 refusals vhost-user
 to vmm
+
+# Requests are served one after the other: one that comes while a switch runs is neither refused nor lost nor
+# mixed into it. The first of these waits a second for a back-end that does not come. In what order the others
+# come is not known: two that want the back-end may follow each other, and then it is taken.
+together() {
+	local i first pids=() answers
+	"$trivm" ctl --name g net n datapath "vhost-user,socket=$tmp/none.sock" >"$tmp/first" 2>&1 &
+	first=$!
+	for ((i = 0; i < 8; i++)); do
+		"$trivm" ctl --name g --json net n datapath "$([ $((i % 2)) = 0 ] && echo vmm || echo "$vu")" >"$tmp/answer$i" 2>&1 &
+		pids+=($!)
+	done
+	for i in "${!pids[@]}"; do
+		wait "${pids[$i]}" || grep -q 'does not agree' "$tmp/answer$i" ||
+			{ echo "OTHERWISE: switches at once: $(cat "$tmp/answer$i")"; return; }
+	done
+	wait $first
+	answers=$(cat "$tmp"/answer[0-7] | grep -c -e '"gap_us"' -e 'does not agree')
+	grep -q 'no vhost-user back-end' "$tmp/first" || echo "NOT REFUSED: the first of many: $(cat "$tmp/first")"
+	to vmm
+	if [ "$answers" != 8 ]; then
+		echo "OTHERWISE: switches at once: $answers of 8 answers"
+	elif ! flows; then
+		echo "STUCK: switches at once"
+	else
+		echo "refused: the first of nine switches at once; the others are made"
+	fi
+}
+together
 flows && echo "frames flow afterwards"
