@@ -12,7 +12,8 @@
 #include "vmm/option.h"
 #include "vmm/util.h"
 
-#define NET_WAIT_S 10 /* for a vhost-user back-end, unless the user says */
+#define NET_WAIT_S        10 /* for a vhost-user back-end, unless the user says */
+#define NET_SWITCH_WAIT_S 10 /* at most, while the guest runs: the main loop waits, too */
 
 /* As option.h says, of `--net`. */
 static int bad(struct err *err, const char *key, const char *value, const char *expected)
@@ -444,6 +445,11 @@ int net_options_switch(struct net_options *o, const char *spec, struct err *err)
 	if (rc == 0 && !(next.switchable & BIT(next.datapath)) && next.datapath != o->datapath)
 		rc = err_set(err, -EPERM, "%s: --net switchable= does not allow it",
 		             datapaths[next.datapath]);
+	if (rc == 0 && next.has_wait && next.wait_s > NET_SWITCH_WAIT_S)
+		rc = err_set(err, -EINVAL,
+		             "%s: while the guest runs a back-end is waited for %d s at most; "
+		             "wait=off goes to it at once, with the link down until it is there",
+		             spec, NET_SWITCH_WAIT_S);
 	if (rc == 0)
 		rc = check_switched(&next, err);
 	if (rc == 0)

@@ -248,6 +248,10 @@ static void a_switch_refuses_what_cannot_change(void **state)
 		{"", "vmm, vhost-net or vhost-user"},
 		{"vhost-net", "a tap only"},
 		{"vmm,nonsense=1", "unknown key"},
+		{"vmm,transport=mmio", "while the guest runs"},
+		{"vmm,notify=exit", "while the guest runs"},
+		{"vhost-user,socket=/tmp/a,wait=11", "10 s at most"},
+		{"vhost-user,socket=/tmp/a,wait=on", "10 s at most"},
 	};
 	struct net_options before;
 
