@@ -384,11 +384,32 @@ static int interface_ioctl(unsigned long what, struct ifreq *ifr)
 	return rc;
 }
 
+/*
+ * A bridge whose address nobody has set has the lowest one of its ports', and a tap is made with a
+ * random one: coming and going, it would change the bridge's address, and with it the host's, for
+ * every neighbour that has it in its ARP cache. So ours is high: locally administered, as it was,
+ * and above what a network card has.
+ */
+static int raise_address(const struct tap *t)
+{
+	struct ifreq ifr = {0};
+	int rc;
+
+	memcpy(ifr.ifr_name, t->name, IFNAMSIZ);
+	rc = interface_ioctl(SIOCGIFHWADDR, &ifr);
+	if (rc < 0)
+		return rc;
+	ifr.ifr_hwaddr.sa_data[0] = (char)0xfe;
+	return interface_ioctl(SIOCSIFHWADDR, &ifr);
+}
+
 static int put_on_bridge(struct tap *t, const char *bridge, struct err *err)
 {
 	struct ifreq ifr = {.ifr_ifindex = (int)if_nametoindex(t->name)};
-	int rc;
+	int rc = raise_address(t);
 
+	if (rc < 0)
+		return err_errno(err, rc, "bridge=%s: the address of %s", bridge, t->name);
 	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", bridge);
 	rc = interface_ioctl(SIOCBRADDIF, &ifr);
 	if (rc < 0)

@@ -281,7 +281,8 @@ static bool interrupt_wanted(const struct virtq *q)
 		return true;
 	/* Acquire: off_wrap was written before the flags (2.8.10). */
 	__atomic_thread_fence(__ATOMIC_ACQUIRE);
-	return event_crossed(q, le16toh(READ_GUEST(e->off_wrap)));
+	/* The first time the owner before may have stopped short of its interrupt. */
+	return !q->packed.flushed_once || event_crossed(q, le16toh(READ_GUEST(e->off_wrap)));
 }
 
 bool packed_flush(struct virtq *q)
@@ -297,6 +298,7 @@ bool packed_flush(struct virtq *q)
 	 */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	wanted = interrupt_wanted(q);
+	p->flushed_once = true;
 	p->batch = 0;
 	if (wanted)
 		counter_add(&q->stats.interrupts, 1);

@@ -129,6 +129,7 @@ struct virtq_packed {
 	uint16_t batch, batch_first;
 	uint16_t batch_flags;     /* of the first one */
 	uint16_t batch_positions; /* ring positions that the batch spans */
+	bool flushed_once;        /* since virtq_start() */
 };
 
 struct virtq {

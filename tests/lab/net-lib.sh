@@ -5,7 +5,10 @@
 
 # A bridge with an address for guests on taps, and behind it servers for HTTP, a count and iperf3.
 net_host() {
-	ip link add br0 type bridge
+	# An address of its own: otherwise it has the lowest of its ports', which change when a back-end with
+	# a tap is killed and restarted. A guest that did not see its link go down has the old one for up to
+	# 45 s more (ARP), unless the host has something to say to it.
+	ip link add br0 address 02:00:c0:a8:4d:01 type bridge
 	ip addr add 192.168.77.1/24 dev br0
 	ip link set br0 up
 	mkdir -p www/cgi-bin

@@ -412,6 +412,17 @@ static void macvtap_is_told_from_tap(void **state)
 	tap_delete("lower", IFF_TAP);
 }
 
+static unsigned first_of_address(const char *name)
+{
+	struct ifreq ifr = {0};
+	int fd = socket(AF_INET, SOCK_DGRAM, 0);
+
+	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", name);
+	assert_int_equal(ioctl(fd, SIOCGIFHWADDR, &ifr), 0);
+	close(fd);
+	return (uint8_t)ifr.ifr_hwaddr.sa_data[0];
+}
+
 static void bridges(void **state)
 {
 	struct port_tap_config c = {.bridge = "br-test", .fd = -1, .queues = 2, .vnet_hdr = true};
@@ -433,6 +444,8 @@ static void bridges(void **state)
 	assert_true(info.flags & IFF_UP);
 	port->ops->describe(port, text, sizeof(text));
 	assert_non_null(strstr(text, " on br-test"));
+	/* A bridge takes the lowest address of its ports: it is not to be that of a tap of ours. */
+	assert_int_equal(first_of_address(name_of(port)), 0xfe);
 	port_close(port);
 	if_flags("br-test", 0, IFF_UP);
 	bridge_ioctl(SIOCBRDELBR, "br-test");

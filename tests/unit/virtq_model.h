@@ -166,7 +166,7 @@ static inline int model_interrupt_due(const struct model *m)
 
 	if (!m->c.event_idx || (m->c.packed && !m->armed))
 		return m->armed;
-	if (!m->c.packed && m->first_flush)
+	if (m->first_flush)
 		return true;
 	/* An event index from long ago can look like one to come. */
 	if (m->event_at + window <= m->pushed_at)
