@@ -35,6 +35,9 @@ SWITCH_OBJECTS := $(patsubst %.c,$(BUILD)/obj/%.o,$(filter-out switch/main.c,$(w
 SWITCH_LIBS    := -lseccomp
 
 all: $(BUILD)/trivm $(BUILD)/trivm-switch
+ifneq ($(shell $(CC) -include sys/sdt.h -E -x c /dev/null >/dev/null 2>&1 && echo yes),yes)
+	@echo "note: built without probes for perf and bpftrace: no sys/sdt.h (Debian: systemtap-sdt-dev)"
+endif
 
 include arch/x86/acpi.mk
 include guest-images/baremetal/baremetal.mk

@@ -85,6 +85,8 @@ static int ring_start(struct guest_ring *r, struct err *err)
 		                 err);
 	if (rc < 0)
 		return rc;
+	r->q.dev = g->port.name;
+	r->q.ring = r->index;
 	if (r->kick_fd >= 0) {
 		/* Edge-triggered: each notification is one event, and nobody reads the eventfd. */
 		rc = loop_add(&g->sw->loop, &r->kick, r->kick_fd, EPOLLIN | EPOLLET, on_kick);

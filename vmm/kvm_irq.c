@@ -25,6 +25,7 @@
 #include <string.h>
 
 #include "vmm/log.h"
+#include "vmm/trace.h"
 #include "vmm/util.h"
 
 #define MSI_DATA_LEVEL BIT(15) /* trigger mode */
@@ -119,6 +120,7 @@ static void set_line(struct irq_controller *ctl, uint32_t gsi, bool asserted)
 	struct kvm_irq *irq = irq_of(ctl);
 	struct kvm_irq_level level = {.irq = gsi, .level = asserted};
 
+	TRACE(line_set, NULL, 0, "pin %d is set to %d", gsi, asserted);
 	if (irq->kind == IRQCHIP_KERNEL)
 		kvm_ioctl(irq->kvm->vm_fd, KVM_IRQ_LINE, &level);
 	else if (irq->pin)
@@ -135,6 +137,8 @@ static int send_msi(struct irq_controller *ctl, const struct msi_message *msg)
 	};
 	int rc = kvm_ioctl(irq->kvm->vm_fd, KVM_SIGNAL_MSI, &msi);
 
+	TRACE(msi_send, NULL, 0, "KVM_SIGNAL_MSI: address %x, data %x: %d", msg->addr, msg->data,
+	      rc);
 	/* 0: the guest's local APIC would not take it, its own choice (api.rst 4.70). */
 	return rc < 0 ? rc : 0;
 }

@@ -36,6 +36,7 @@ struct datapath;
 
 /* One ring, lent to the datapath while it runs. The eventfds are the transport's. */
 struct datapath_ring {
+	const char *dev; /* the NIC's name, for vmm/trace.h */
 	struct virtq_config config;
 	virtq_base_t base;
 	int kick_fd;

@@ -46,6 +46,7 @@
 #include "vmm/clock.h"
 #include "vmm/fd.h"
 #include "vmm/log.h"
+#include "vmm/trace.h"
 #include "vmm/util.h"
 
 #define LINGER_SHARE \
@@ -64,10 +65,12 @@ void pair_flush(struct pair *p, struct pair_ring *r)
 	counter_add(&r->stats.batches, 1);
 	if (!virtq_flush(&r->q))
 		return;
-	if (r->ring.call_fd >= 0)
+	if (r->ring.call_fd >= 0) {
+		TRACE(irq_call, r->q.dev, r->index, "interrupt: the call eventfd is written");
 		fd_signal(r->ring.call_fd);
-	else
+	} else {
 		p->dp->host.interrupt(p->dp->host.opaque, r->index);
+	}
 }
 
 void pair_pushed(struct pair *p, struct pair_ring *r, unsigned chains)
@@ -139,6 +142,7 @@ static void on_rx_kick(struct loop_source *src, uint32_t events)
 	struct pair *p = container_of(src, struct pair, rx_kick);
 
 	(void)events;
+	TRACE(kick_seen, p->rx.q.dev, p->rx.index, "woken by the kick eventfd");
 	awake(p);
 	counter_add(&p->rx.stats.wakeups, 1);
 	pair_receive_kicked(p);
@@ -149,6 +153,7 @@ static void on_tx_kick(struct loop_source *src, uint32_t events)
 	struct pair *p = container_of(src, struct pair, tx_kick);
 
 	(void)events;
+	TRACE(kick_seen, p->tx.q.dev, p->tx.index, "woken by the kick eventfd");
 	awake(p);
 	counter_add(&p->tx.stats.wakeups, 1);
 	pair_transmit(p);
@@ -173,6 +178,8 @@ static void on_port(struct loop_source *src, uint32_t events)
 {
 	struct pair *p = container_of(src, struct pair, port);
 
+	TRACE(port_seen, p->rx.q.dev, events & EPOLLIN ? p->rx.index : p->tx.index,
+	      "woken by the port: epoll events %x", events);
 	awake(p);
 	if (events & EPOLLOUT) {
 		p->tx_blocked = false;
@@ -395,6 +402,8 @@ static int vmm_ring_start(struct datapath *dp, unsigned index, const struct data
 	pair_stop(p);
 	virtq_kick_disable(&q);
 	r->q = q;
+	r->q.dev = ring->dev;
+	r->q.ring = index;
 	r->ring = *ring;
 	r->on = true;
 	rc = pair_start(p, err);

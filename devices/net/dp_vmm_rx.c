@@ -31,6 +31,7 @@
 #include "devices/net/dp_vmm_priv.h"
 #include "vmm/clock.h"
 #include "vmm/endian.h"
+#include "vmm/trace.h"
 #include "vmm/util.h"
 
 #define STASH_GOAL (FRAME_MAX + KIB(32)) /* bytes of buffers to pop, once there are too few */
@@ -158,6 +159,8 @@ static void learn(struct pair *p, size_t len)
 static void hold(struct pair *p, size_t covered, size_t len)
 {
 	iov_copy_out(p->stash.iov + p->stash.iov_first, p->stash.iov_nr, 0, p->spill, covered);
+	TRACE(frame_hold, p->rx.q.dev, p->rx.index,
+	      "%d bytes do not fit into %d bytes of buffers: held", len, p->stash.bytes);
 	p->held = len;
 	p->held_until = clock_us() + HOLD_US;
 }
@@ -219,6 +222,8 @@ static ssize_t read_frame(struct pair *p)
 	len = read_port(p->port_fd, first, n);
 	if (len <= 0)
 		return 0;
+	TRACE(port_read, p->rx.q.dev, p->rx.index, "%d bytes read from the port into %d parts", len,
+	      n);
 	if (!p->dp->port->vnet_hdr)
 		len += PAIR_HDR;
 	if (len > FRAME_MAX)
@@ -311,10 +316,14 @@ static int receive_frame(struct pair *p)
 	}
 	if (len < PAIR_HDR + FRAME_MIN) { /* and -EMSGSIZE */
 		counter_add(&s->drop_size, 1);
+		TRACE(frame_drop, p->rx.q.dev, p->rx.index,
+		      "dropped: too short, or longer than the buffers: %d", len);
 		return 1;
 	}
 	if (!accepted(p, (size_t)len)) {
 		counter_add(&s->drop_filter, 1);
+		TRACE(frame_drop, p->rx.q.dev, p->rx.index, "dropped: not for this NIC, %d bytes",
+		      len);
 		return 1;
 	}
 	if (p->dp->config.pcap)

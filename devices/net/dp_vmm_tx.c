@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "devices/net/dp_vmm_priv.h"
+#include "vmm/trace.h"
 #include "vmm/util.h"
 
 #define AHEAD      16
@@ -38,10 +39,14 @@ static int transmit_frame(struct pair *p, struct virtq_chain *c)
 
 	if (c->out_len < PAIR_HDR + FRAME_MIN || c->out_len > FRAME_MAX) {
 		counter_add(&s->drop_size, 1);
+		TRACE(frame_drop, p->tx.q.dev, p->tx.index, "dropped: a frame of %d bytes",
+		      c->out_len);
 		return 0;
 	}
 	if (p->port_fd < 0 || !atomic_load_explicit(&dp->link_up, memory_order_relaxed)) {
 		counter_add(&s->drop_link, 1);
+		TRACE(frame_drop, p->tx.q.dev, p->tx.index,
+		      "dropped, %d bytes: link down, or a port that leads nowhere", c->out_len);
 		return 0;
 	}
 	if (dp->config.pcap)
@@ -49,8 +54,13 @@ static int transmit_frame(struct pair *p, struct virtq_chain *c)
 	if (!dp->port->vnet_hdr)
 		n = pair_skip_header(&iov, n);
 	rc = write_frame(p->port_fd, iov, n);
-	if (rc < 0 && (errno == EAGAIN || errno == ENOBUFS))
+	if (rc < 0 && (errno == EAGAIN || errno == ENOBUFS)) {
+		TRACE(port_full, p->tx.q.dev, p->tx.index,
+		      "the port is full: the frame stays in the ring");
 		return -EAGAIN;
+	}
+	TRACE(port_write, p->tx.q.dev, p->tx.index, "%d bytes in %d parts written to the port: %d",
+	      c->out_len, n, rc < 0 ? -errno : rc);
 	if (rc < 0) {
 		counter_add(&s->drop_port, 1);
 		return 0;

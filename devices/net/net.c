@@ -202,6 +202,7 @@ int net_ring_start(struct net *net, struct datapath *dp, unsigned index, struct 
 {
 	const struct virtio_queue *vq = &net->dev.queues[index];
 	struct datapath_ring ring = {
+		.dev = net->dev.name,
 		.config = vq->config,
 		.base = vq->base,
 		.kick_fd = vq->events.kick_fd,

@@ -34,6 +34,7 @@
 
 #include "vmm/fd.h"
 #include "vmm/log.h"
+#include "vmm/trace.h"
 #include "vmm/util.h"
 
 static bool vector_open(const struct msix *msix, const struct msix_vector *v)
@@ -379,10 +380,12 @@ void msix_notify(struct msix *msix, unsigned vector)
 		return;
 	v = &msix->vectors[vector];
 	pthread_mutex_lock(&msix->lock);
-	if (vector_open(msix, v))
+	if (vector_open(msix, v)) {
 		send(msix, v);
-	else
+	} else {
+		TRACE(msi_held, NULL, 0, "vector %d is masked: pending", vector);
 		v->pending = true;
+	}
 	pthread_mutex_unlock(&msix->lock);
 }
 

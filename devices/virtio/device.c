@@ -29,6 +29,7 @@
 #include <string.h>
 
 #include "vmm/fd.h"
+#include "vmm/trace.h"
 #include "vmm/util.h"
 
 #ifndef VIRTIO_F_RING_RESET
@@ -52,10 +53,13 @@ void virtio_queue_interrupt(struct virtio_device *dev, unsigned index)
 {
 	int fd = dev->queues[index].events.call_fd;
 
-	if (fd >= 0)
+	if (fd >= 0) {
+		TRACE(irq_call, dev->name, index, "interrupt: the call eventfd is written");
 		fd_signal(fd);
-	else if (dev->transport)
+	} else if (dev->transport) {
+		TRACE(irq_ioctl, dev->name, index, "interrupt: by the VMM itself");
 		dev->transport_ops->queue_interrupt(dev->transport, index);
+	}
 }
 
 static void config_interrupt(struct virtio_device *dev)
@@ -414,6 +418,8 @@ int virtio_queue_take(struct virtio_device *dev, unsigned index, struct virtq *q
 		return err_set(err, -EINVAL, "queue %u is not enabled", index);
 	rc = virtq_start(q, &vq->config, virtq_features(dev->driver_features), vq->base, dev->mem,
 	                 err);
+	q->dev = dev->name;
+	q->ring = index;
 	return rc < 0 ? err_prefix(err, rc, "queue %u", index) : 0;
 }
 

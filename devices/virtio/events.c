@@ -23,6 +23,7 @@
 #include <sys/epoll.h>
 
 #include "vmm/fd.h"
+#include "vmm/trace.h"
 #include "vmm/util.h"
 
 static unsigned index_of(const struct virtio_event_pair *pair)
@@ -105,8 +106,11 @@ void virtio_events_destroy(struct virtio_events *events)
 
 void virtio_events_kick(const struct virtio_events *events, unsigned index)
 {
-	if (index < events->nr)
-		fd_signal(events->pairs[index].kick_fd);
+	if (index >= events->nr)
+		return;
+	TRACE(kick_exit, events->dev->name, index,
+	      "the driver's kick was an exit: the kick eventfd is written");
+	fd_signal(events->pairs[index].kick_fd);
 }
 
 void virtio_events_drain(const struct virtio_events *events, unsigned index)

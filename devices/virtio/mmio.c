@@ -37,6 +37,7 @@
 
 #include "vmm/endian.h"
 #include "vmm/fd.h"
+#include "vmm/trace.h"
 #include "vmm/util.h"
 
 #define MAGIC   0x74726976 /* "virt" */
@@ -54,13 +55,25 @@ static void raise_status(struct virtio_mmio *m, uint32_t bit)
 	irq_line_pulse(&m->cfg.line);
 }
 
+/* An interrupt for queue @index, by our own hand. */
+static void queue_deliver(struct virtio_mmio *m, unsigned index)
+{
+	TRACE(irq_deliver, m->dev->name, index, "interrupt: InterruptStatus is set, pin %d pulses",
+	      m->cfg.line.gsi);
+	trace_enter(m->dev->name, index);
+	raise_status(m, VIRTIO_MMIO_INT_VRING);
+	trace_leave();
+}
+
 /* If the call fd is ours to read: do. One that does not run keeps its events for the next start. */
 static void queue_forward(struct virtio_mmio *m, unsigned index)
 {
 	const struct virtio_mmio_queue *q = &m->queues[index];
 
-	if (q->active && !q->irqfd && fd_drain(m->events.pairs[index].call_fd))
-		raise_status(m, VIRTIO_MMIO_INT_VRING);
+	if (q->active && !q->irqfd && fd_drain(m->events.pairs[index].call_fd)) {
+		TRACE(call_seen, m->dev->name, index, "the call eventfd is read: no irqfd has it");
+		queue_deliver(m, index);
+	}
 }
 
 /*
@@ -154,7 +167,7 @@ static void transport_queue_interrupt(void *transport, unsigned index)
 
 	pthread_mutex_lock(&m->lock);
 	if (m->queues[index].active)
-		raise_status(m, VIRTIO_MMIO_INT_VRING);
+		queue_deliver(m, index);
 	pthread_mutex_unlock(&m->lock);
 }
 

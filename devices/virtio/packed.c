@@ -24,6 +24,7 @@
 #include <linux/virtio_ring.h>
 
 #include "devices/virtio/queue_priv.h"
+#include "vmm/trace.h"
 #include "vmm/util.h"
 
 #define DESC_AVAIL BIT(VRING_PACKED_DESC_F_AVAIL)
@@ -292,6 +293,9 @@ bool packed_flush(struct virtq *q)
 
 	if (p->batch == 0)
 		return false;
+	TRACE(used_show, q->dev, q->ring,
+	      "used descriptors at %d, %d positions: the driver can see them", p->batch_first,
+	      p->batch_positions);
 	/* Release: pairs with the driver's read barrier after it has seen these flags. */
 	__atomic_store_n(&p->ring[p->batch_first].flags, htole16(p->batch_flags), __ATOMIC_RELEASE);
 	/* Full: pairs with the driver's between writing its event structure and looking for used.
@@ -304,6 +308,12 @@ bool packed_flush(struct virtq *q)
 		counter_add(&q->stats.interrupts, 1);
 	else
 		counter_add(&q->stats.interrupts_spared, 1);
+	if (!wanted)
+		TRACE(irq_spared, q->dev, q->ring,
+		      "no interrupt: event index %d, the driver waits for %x (position, wrap "
+		      "counter); its flags %d",
+		      q->f.event_idx, le16toh(READ_GUEST(p->driver_event->off_wrap)),
+		      le16toh(READ_GUEST(p->driver_event->flags)));
 	return wanted;
 }
 

@@ -36,6 +36,7 @@
 #include <string.h>
 
 #include "vmm/fd.h"
+#include "vmm/trace.h"
 #include "vmm/util.h"
 
 #define ISR_QUEUE  BIT(0)
@@ -59,12 +60,16 @@ static void queue_deliver(struct virtio_pci *p, unsigned index)
 {
 	const struct virtio_pci_queue *q = &p->queues[index];
 
+	TRACE(irq_deliver, p->dev->name, index, "interrupt: running %d, MSI-X %d, vector %d",
+	      q->active, msix_enabled(&p->msix), q->vector);
 	if (!q->active)
 		return;
+	trace_enter(p->dev->name, index);
 	if (!msix_enabled(&p->msix))
 		raise_isr(p, ISR_QUEUE);
 	else if (q->vector != VIRTIO_MSI_NO_VECTOR)
 		msix_notify(&p->msix, q->vector);
+	trace_leave();
 }
 
 /* If the call fd is ours to read: do. One that does not run keeps its events for the next start. */
@@ -72,8 +77,10 @@ static void queue_forward(struct virtio_pci *p, unsigned index)
 {
 	const struct virtio_pci_queue *q = &p->queues[index];
 
-	if (q->active && !q->irqfd.msix && fd_drain(p->events.pairs[index].call_fd))
+	if (q->active && !q->irqfd.msix && fd_drain(p->events.pairs[index].call_fd)) {
+		TRACE(call_seen, p->dev->name, index, "the call eventfd is read: no irqfd has it");
 		queue_deliver(p, index);
+	}
 }
 
 void virtio_pci_route(struct virtio_pci *p, unsigned index)

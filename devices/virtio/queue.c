@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "devices/virtio/queue_priv.h"
+#include "vmm/trace.h"
 #include "vmm/util.h"
 
 struct virtq_features virtq_features(uint64_t negotiated)
@@ -141,6 +142,9 @@ int virtq_pop(struct virtq *q, struct virtq_chain *chain, struct iovec *iov, uns
 	if (rc == 1) {
 		q->inflight++;
 		counter_add(&q->stats.chains, 1);
+		TRACE(chain_pop, q->dev, q->ring,
+		      "chain %d taken from the ring: %d bytes to read, %d to fill", chain->id,
+		      chain->out_len, chain->in_len);
 	}
 	return rc;
 }
@@ -149,6 +153,7 @@ void virtq_unpop(struct virtq *q, const struct virtq_chain *chain)
 {
 	q->inflight--;
 	counter_add(&q->stats.chains, (uint64_t)-1);
+	TRACE(chain_unpop, q->dev, q->ring, "chain %d put back", chain->id);
 	if (q->f.packed)
 		packed_unpop(q, chain->nr_desc);
 	else
@@ -158,6 +163,8 @@ void virtq_unpop(struct virtq *q, const struct virtq_chain *chain)
 void virtq_push(struct virtq *q, const struct virtq_chain *chain, uint32_t written)
 {
 	q->inflight--;
+	TRACE(chain_push, q->dev, q->ring,
+	      "chain %d given back, %d bytes filled: the used ring is written", chain->id, written);
 	if (q->f.packed)
 		packed_push(q, chain->id, chain->nr_desc, written);
 	else
@@ -172,6 +179,7 @@ bool virtq_flush(struct virtq *q)
 void virtq_kick_disable(struct virtq *q)
 {
 	counter_add(&q->stats.kicks_off, 1);
+	TRACE(kicks_off, q->dev, q->ring, "the driver need not kick");
 	if (q->f.packed)
 		packed_kick_disable(q);
 	else
@@ -180,6 +188,7 @@ void virtq_kick_disable(struct virtq *q)
 
 bool virtq_kick_enable(struct virtq *q)
 {
+	TRACE(kicks_on, q->dev, q->ring, "the driver is to kick again");
 	return q->f.packed ? packed_kick_enable(q) : split_kick_enable(q);
 }
 

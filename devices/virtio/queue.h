@@ -138,6 +138,9 @@ struct virtq {
 	uint16_t size;
 	uint16_t inflight;  /* popped and not pushed; never above size */
 	const char *broken; /* NULL, or what the driver did wrong */
+	/* Whose it is, and which, for vmm/trace.h: the owner's to set; NULL: nobody's. */
+	const char *dev;
+	unsigned ring;
 	union {
 		struct virtq_split split;
 		struct virtq_packed packed;

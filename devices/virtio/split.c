@@ -23,6 +23,7 @@
 #include <linux/virtio_ring.h>
 
 #include "devices/virtio/queue_priv.h"
+#include "vmm/trace.h"
 #include "vmm/util.h"
 
 /* The event indexes lie behind the other side's ring (2.7.7, 2.7.10). */
@@ -219,6 +220,8 @@ bool split_flush(struct virtq *q)
 
 	if (s->flushed == s->next_used)
 		return false;
+	TRACE(used_show, q->dev, q->ring, "used.idx moves from %d to %d: the driver can see it",
+	      old, s->next_used);
 	/* Release: pairs with the driver's barrier after it reads used.idx. */
 	__atomic_store_n(&s->used->idx, htole16(s->next_used), __ATOMIC_RELEASE);
 	s->flushed = s->next_used;
@@ -237,6 +240,12 @@ bool split_flush(struct virtq *q)
 		counter_add(&q->stats.interrupts, 1);
 	else
 		counter_add(&q->stats.interrupts_spared, 1);
+	if (!wanted)
+		TRACE(irq_spared, q->dev, q->ring,
+		      "no interrupt: event index %d, the driver waits for used entry %d; "
+		      "avail.flags %d",
+		      q->f.event_idx, q->f.event_idx ? le16toh(READ_GUEST(*used_event(q))) : 0,
+		      le16toh(READ_GUEST(s->avail->flags)));
 	return wanted;
 }
 
