@@ -29,9 +29,8 @@ struct chardev_client {
 
 #define CHARDEV_BUFFER 65536
 #define CHARDEV_READ   64 /* taken from the host at a time */
-#define CHARDEV_PENDING                                                           \
-	1024 /* typed ahead, with a filter; without one no more than CHARDEV_READ \
-	      */
+/* Typed ahead, with a filter; without one no more than CHARDEV_READ. */
+#define CHARDEV_PENDING 1024
 
 struct chardev {
 	struct loop *loop;

@@ -83,9 +83,10 @@ int control_net_datapath(void *opaque, struct jsonrpc_call *call)
 	if (rc < 0)
 		return rc;
 	net_status(&nic->net, &s);
-	call->result = json_pack("{s:s, s:s, s:s, s:b, s:i, s:I}", "id", nic->name, "datapath",
+	call->result = json_pack("{s:s, s:s, s:s, s:b, s:i, s:i, s:I}", "id", nic->name, "datapath",
 	                         s.datapath, "port", nic->wire, "driver", report.running, "rings",
-	                         (int)report.rings, "gap_us", (json_int_t)report.gap_us);
+	                         (int)report.rings, "frames", (int)report.frames, "gap_us",
+	                         (json_int_t)report.gap_us);
 	event = json_copy(call->result);
 	json_object_del(event, "id");
 	json_object_set_new(event, "device", json_string(nic->name));

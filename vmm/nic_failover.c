@@ -2,7 +2,7 @@
 /*
  * Theory of operation: fallback=. The datapath "vhost-user" notices on a thread of its own that its
  * back-end is gone, or there again, and calls net_cover()'s function; an eventfd brings that to the
- *main loop, where datapaths are switched.
+ * main loop, where datapaths are switched.
  *
  *	home	the back-end has the packets
  *	away	the fallback has them. The back-end's datapath (nic->home) is kept: it looks for the
@@ -10,7 +10,7 @@
  *
  * Because of the cover the driver never sees the link go down; it sees nothing but the announcement
  * that each switch ends with. If the fallback cannot be had either, the cover is taken away, and
- *the link is as without one.
+ * the link is as without one.
  */
 #include <stdatomic.h>
 #include <sys/epoll.h>

@@ -329,8 +329,8 @@ static int load_gdt(enum boot_protocol protocol, const struct memory *mem, struc
 
 /*
  * There is no firmware, but some kernels go back to it in order to reboot: in real mode, to the
- *reset vector below 1 MiB. Linux does when ACPI is hardware-reduced and there is no EFI. What it
- *finds there writes the reset register:
+ * reset vector below 1 MiB. Linux does when ACPI is hardware-reduced and there is no EFI. What it
+ * finds there writes the reset register:
  *
  *	mov $reset_register, %dx;  mov $value, %al;  out %al, %dx;  1: hlt;  jmp 1b
  */

@@ -28,9 +28,8 @@
 #define NOTE_XEN_PHYS32_ENTRY 18
 #define NOTE_LINUX_BUILD_SALT 0x100
 #define NOTE_LINUX_LTO_INFO   0x101
-#define LINUX_COMMAND_LINE_MAX                                             \
-	2047 /* COMMAND_LINE_SIZE of x86, which an ELF image does not tell \
-	      */
+/* COMMAND_LINE_SIZE of x86, which an ELF image does not tell. */
+#define LINUX_COMMAND_LINE_MAX 2047
 #define LINUX_INITRD_ADDR_MAX 0x7fffffff
 
 /* What both classes have in common. */

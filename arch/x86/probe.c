@@ -3,14 +3,14 @@
  * Theory of operation: there are KVMs without VMX or SVM under them. They run the guest's user code
  * natively and its kernel code through KVM's instruction emulator, which does not know a number of
  * instructions that every distribution's kernel uses early (POPCNT, XSAVE, CMPXCHG16B, ...). A
- *kernel would die there with an "emulation failure"; it is kinder to say so before it starts. So
- *the question is put to KVM itself: one page of guest, in 32-bit protected mode, ring 0:
+ * kernel would die there with an "emulation failure"; it is kinder to say so before it starts. So
+ * the question is put to KVM itself: one page of guest, in 32-bit protected mode, ring 0:
  *
  *	popcnt %eax, %eax
  *	out    %al, $0x80
  *
  * If the OUT arrives, POPCNT worked. Only asked where CPUID has neither flag, so a real host never
- *pays.
+ * pays.
  */
 #include "arch/x86/probe.h"
 

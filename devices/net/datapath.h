@@ -3,8 +3,8 @@
  * datapath: who moves packets between a NIC's virtqueues and the wire.
  *
  * The virtio-net device (net.h) stays in the VMM whatever happens to its packets; the datapath is
- *an object that can be replaced. Its interface is the vocabulary of the vhost protocol, since that
- *is what the other implementers speak natively:
+ * an object that can be replaced. Its interface is the vocabulary of the vhost protocol, since that
+ * is what the other implementers speak natively:
  *
  *	features offered -> memory table -> per ring { size, addresses, base, kick fd, call fd }
  *	-> packets -> per ring { base }
@@ -20,7 +20,7 @@
  * Rings are numbered as virtio-net numbers its queues (5.1.2): 2i receives, 2i + 1 transmits.
  *
  * Calls come from one thread at a time (the NIC's lock is held). They may wait for the datapath's
- *own threads; these never wait for the caller.
+ * own threads; these never wait for the caller.
  */
 #ifndef TRIVM_DEVICES_NET_DATAPATH_H
 #define TRIVM_DEVICES_NET_DATAPATH_H

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Theory of operation: what a switch has to carry over is little, since nearly everything is the
- *NIC's and stays where it is: features, addresses of the rings, kick and call eventfds with the
- *routes behind them (so that MSI-X vectors, masks and pending bits are not even looked at), the
- *control queue with filters and numbers of queue pairs. A datapath holds one number for each ring:
- *where it stands (its base). So:
+ * NIC's and stays where it is: features, addresses of the rings, kick and call eventfds with the
+ * routes behind them (so that MSI-X vectors, masks and pending bits are not even looked at), the
+ * control queue with filters and numbers of queue pairs. A datapath holds one number for each ring:
+ * where it stands (its base). So:
  *
  *	judge		can the new one do what was negotiated, is its far side there?
  *	prepare		set the new one up as far as it goes without rings, while the old one moves
@@ -13,20 +13,22 @@
  *			ring, and collect the bases
  *	take		start each ring of the new one from its base
  *	wake		kick and interrupt each ring once: a notification may have come between the
- *two, when nobody listened announce	ask the driver for gratuitous ARP (VIRTIO_NET_S_ANNOUNCE),
- *so that switches learn on which of their ports the guest's address is now
+ *			two, when nobody listened
+ *	announce	ask the driver for gratuitous ARP (VIRTIO_NET_S_ANNOUNCE), so that switches
+ *			learn on which of their ports the guest's address is now
  *
  * and then the old one is torn down. The gap, in which nobody moves packets, is `release` and
  * `take`. If `prepare` fails the old one has not even noticed; if `take` fails it takes the rings
  * back, from the bases where the new one left them.
  *
  * Frames. What the guest transmits waits in its ring during the gap: none is lost or sent twice.
- *What arrives meanwhile waits in the port if that stays (a tap's queue), and is lost where it
- *cannot.
+ * What arrives meanwhile waits in the port if that stays (a tap's queue), and is lost where it
+ * cannot.
  */
 #include "devices/net/net_switch.h"
 
 #include <errno.h>
+#include <linux/virtio_config.h>
 #include <linux/virtio_net.h>
 #include <stddef.h>
 
@@ -103,6 +105,21 @@ static void release(struct net *net, struct datapath *dp)
 			dp->ops->ring_stop(dp, i, &net->dev.queues[i].base);
 }
 
+/* Frames that the guest wants transmitted and nobody has taken: the next datapath's. */
+static unsigned waiting(const struct net *net)
+{
+	bool packed = virtio_has(&net->dev, VIRTIO_F_RING_PACKED);
+	unsigned n = 0;
+
+	for (unsigned i = 1; i < 2 * net->config.pairs; i += 2) {
+		const struct virtio_queue *q = &net->dev.queues[i];
+
+		if (runs(net, i))
+			n += virtq_waiting(&q->config, packed, q->base, net->dev.mem);
+	}
+	return n;
+}
+
 /* Give the rings to @dp. On an error it has none. */
 static int take(struct net *net, struct datapath *dp, struct err *err)
 {
@@ -149,6 +166,7 @@ static int move(struct net *net, struct datapath *dp, struct net_switch_report *
 		return rc;
 	start = clock_us();
 	release(net, old);
+	report->frames = waiting(net);
 	rc = take(net, dp, err);
 	if (rc < 0 && take(net, old, &again) < 0) {
 		net->dp_setup = false;

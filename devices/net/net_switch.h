@@ -15,17 +15,19 @@
 struct net_switch_report {
 	bool running;    /* a driver was there; if not, the rest is 0 */
 	unsigned rings;  /* handed over */
+	unsigned frames; /* of the guest that waited in them at that moment, to be transmitted */
 	uint64_t gap_us; /* from the first ring's stop to the last one's start */
 };
 
 /*
  * Move @net from the datapath that it has to *@dp, which has not been set up. In either case the
- *caller destroys what is in *@dp afterwards: on success the old one, on an error, after which the
- *old one goes on, the new one. Errors, with the reason in @err:
+ * caller destroys what is in *@dp afterwards: on success the old one, on an error, after which the
+ * old one goes on, the new one. Errors, with the reason in @err:
  *
  *   -EOPNOTSUPP	it lacks a feature that the driver negotiated, or, without a driver, one
- *that the next driver is offered -ENOTCONN		it has no far side (a vhost-user back-end
- *that is not there) -EIO		the device is broken, and waits for its driver to reset it
+ *			that the next driver is offered
+ *   -ENOTCONN		it has no far side (a vhost-user back-end that is not there)
+ *   -EIO		the device is broken, and waits for its driver to reset it
  *   others		it could not start
  *
  * Main thread. It waits for the datapaths' threads, and for the locks of the device.

@@ -4,17 +4,18 @@
  *
  * Whatever it is, a running port is one file descriptor for each queue pair, on which one read() is
  * one Ethernet frame that comes in and one write() is one frame that goes out; both non-blocking,
- *both pollable. That is what a tap is by nature. What is not (user-mode network, stream sockets)
- *has a thread of its own behind a socket pair of datagrams, which ends when the port is closed.
+ * both pollable. That is what a tap is by nature. What is not (user-mode network, stream sockets)
+ * has a thread of its own behind a socket pair of datagrams, which ends when the port is closed.
  *
  *	tap	a tap interface: existing, made by us, or handed over as an open fd; multi-queue
  *	user	libslirp: NAT, DHCP, DNS, IPv6, forwarded ports; no privileges
  *	socket	a Unix socket: datagrams are frames; on a stream each frame has its length (32 bits,
- *big endian) in front, as other monitors have it none	everything is dropped and counted
+ *		big endian) in front, as other monitors have it
+ *	none	everything is dropped and counted
  *
  * With vnet_hdr each frame begins with a struct virtio_net_hdr_v1 (12 bytes), through which
- *checksums and segmentation are left to the other side (tap's IFF_VNET_HDR); without it frames are
- *complete.
+ * checksums and segmentation are left to the other side (tap's IFF_VNET_HDR); without it frames are
+ * complete.
  */
 #ifndef TRIVM_DEVICES_NET_PORT_H
 #define TRIVM_DEVICES_NET_PORT_H

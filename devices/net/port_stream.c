@@ -17,7 +17,7 @@
  * The peer is not trusted: a length above the longest frame ends the connection, since from there
  * on nobody knows where frames begin; a frame shorter than an Ethernet header is left out. It may
  * go and come back. A server listens all the time, and lets one peer in at a time: the next waits
- *in the backlog. A client tries again, after 10 ms, then more, once a second in the end. With a new
+ * in the backlog. A client tries again, after 10 ms, then more, once a second in the end. With a new
  * connection both buffers start empty: half a frame of the old one would be garbage. Whole frames
  * that a peer sent before it left are still delivered, before the next one is let in.
  */

@@ -7,12 +7,12 @@
  * this file only opens one and says well what is wrong when that fails. Three ways in:
  *
  *   by name	an interface that somebody made before and gave to this user (ip tuntap add ...
- *user). It has to be there and up: its owner configures it, and a name that was mistyped shall not
- *become a new interface. This is the way without privileges.
+ *		user). It has to be there and up: its owner configures it, and a name that was
+ *		mistyped shall not become a new interface. This is the way without privileges.
  *   made	a new one, named by the kernel, put on a bridge if asked, set up, and gone when
  *		the port is closed. Needs CAP_NET_ADMIN.
  *   handed	an open file, of a tap or of a macvtap (/dev/tapN): whoever opened it has decided
- * over	everything that we would ask for. The name may be one in another network namespace,
+ *   over	everything that we would ask for. The name may be one in another network namespace,
  *		so nothing is looked up by it.
  *
  * Most of the kernel's refusals are EINVAL or EPERM. So by name the interface is looked at first

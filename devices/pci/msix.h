@@ -7,12 +7,13 @@
  *     interrupts the guest without the VMM taking part.
  *
  * Both obey the guest's masks. A vector is *open* while MSI-X is enabled, neither the function nor
- *the vector is masked, and the function is a bus master. What happens while it is not open is
- **pending*, shows in the pending bit array, and is delivered as one message when the vector opens.
+ * the vector is masked, and the function is a bus master. What happens while it is not open is
+ * *pending*, shows in the pending bit array, and is delivered as one message when the vector opens.
  *
  *	vector	 msix_notify()		attached eventfds
  *	open	 message sent		KVM has them (irqfd); their events become messages in the
- *kernel closed	 pending bit set	nobody reads them; a count that is not 0 is the pending bit
+ *					kernel
+ *	closed	 pending bit set	nobody reads them; a count that is not 0 is the pending bit
  */
 #ifndef TRIVM_DEVICES_PCI_MSIX_H
 #define TRIVM_DEVICES_PCI_MSIX_H

@@ -11,13 +11,13 @@
  *	pci_host_add(host, slot, &d->pci, err);
  *
  * From then on the config space answers the guest by itself. Every bit of it is one of: read-only
- *(the default), writable, or cleared by writing a one; nothing else can be changed from outside. A
- *BAR is a struct bus_region: it answers where the guest has put it, while it is decoded.
+ * (the default), writable, or cleared by writing a one; nothing else can be changed from outside. A
+ * BAR is a struct bus_region: it answers where the guest has put it, while it is decoded.
  *
  * Locks, in the order in which they are taken: host->lock (config accesses, reset), a device's
  * own lock, msix->lock, then pci_intx's, the bus's and the interrupt controller's. So a BAR's
- *bus_ops, which run without host->lock and side by side, may use MSI-X and INTx, and must not touch
- *the config space. The ops below run with host->lock held; they may take the device's lock.
+ * bus_ops, which run without host->lock and side by side, may use MSI-X and INTx, and must not touch
+ * the config space. The ops below run with host->lock held; they may take the device's lock.
  */
 #ifndef TRIVM_DEVICES_PCI_PCI_H
 #define TRIVM_DEVICES_PCI_PCI_H

@@ -12,7 +12,7 @@
  *	BAR 4	MSI-X, 4 vectors
  *
  * Registers: 32 bits, little endian, to be accessed by aligned dwords (others read ones, are
- *dropped).
+ * dropped).
  *
  *	0x00 ID		   r   "tvmT"
  *	0x04 SCRATCH	   rw  holds what was written; 0 after reset

@@ -6,12 +6,12 @@
  *   OFF	 no connection
  *   ON		 vhost_user_attach(): protocol features are agreed upon; vhost.h's calls work
  *   FAILED	 the back-end closed, was late, or broke the protocol: every call returns -EPIPE at
- *once, and it is told by the end of the stream. vhost_user_detach() leads to OFF
+ *		 once, and it is told by the end of the stream. vhost_user_detach() leads to OFF
  *
  * The back-end is hostile: what it sends is bounded, checked against what was asked for, and waited
  * for with a limit: VHOST_USER_PATIENCE_MS in all, which fills up again while nobody waits. It
- *never learns an address of this process: what the protocol calls user addresses are guest
- *addresses, shifted.
+ * never learns an address of this process: what the protocol calls user addresses are guest
+ * addresses, shifted.
  *
  * Threads: one at a time, the caller's lock. But the descriptors are only closed by
  * vhost_user_detach(): whoever watches them in a loop calls that.

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * virtio-pci: a virtio device as a PCI function (virtio 1.2, 4.1 "Virtio Over PCI Bus"), without
- *the legacy interface.
+ * the legacy interface.
  *
  *	1af4:1040 + type, revision 1, INTA
  *	BAR 0	memory, 32 bits, 16 KiB, a page each: common configuration, ISR status, device

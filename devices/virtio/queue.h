@@ -99,6 +99,13 @@ int virtq_used_base(const struct virtq_config *config, const struct memory *mem,
 int virtq_recover(const struct virtq_config *config, bool packed, bool complete,
                   const struct memory *mem, virtq_base_t *base);
 
+/*
+ * How many chains the driver has made available that a server which stands at @base has not taken;
+ * 0 also if the settings are not valid. Nobody serves it. recover.c.
+ */
+unsigned virtq_waiting(const struct virtq_config *config, bool packed, virtq_base_t base,
+                       const struct memory *mem);
+
 /* Counters; the owner's, others read them by counters_read(). */
 struct virtq_stats {
 	uint64_t chains;            /* popped */

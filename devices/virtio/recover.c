@@ -193,3 +193,32 @@ int virtq_recover(const struct virtq_config *config, bool packed, bool complete,
 		               : split_used_index(&areas);
 	return rc;
 }
+
+static unsigned packed_waiting(struct vring_packed_desc *ring, uint16_t size, virtq_base_t base)
+{
+	struct place p = {ring, size, base & 0x7fff, base >> 15 & 1};
+	unsigned chains = 0;
+
+	for (unsigned n = 0; n < size && available(&p); n++) {
+		chains += !(flags_at(&p) & VRING_DESC_F_NEXT);
+		forward(&p);
+	}
+	return chains;
+}
+
+unsigned virtq_waiting(const struct virtq_config *config, bool packed, virtq_base_t base,
+                       const struct memory *mem)
+{
+	struct virtq_areas areas;
+	const struct vring_avail *avail;
+	uint16_t n;
+
+	if (virtq_translate(config, packed, mem, &areas, NULL) < 0 ||
+	    !virtq_base_valid(base, packed, config->size))
+		return 0;
+	if (packed)
+		return packed_waiting(areas.desc, config->size, base);
+	avail = areas.driver;
+	n = (uint16_t)(le16toh(READ_GUEST(avail->idx)) - (uint16_t)base);
+	return n <= config->size ? n : 0;
+}

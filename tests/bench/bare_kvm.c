@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * bare_kvm: the least that a program has to do to run the bench guest on /dev/kvm. What the start
- *bench compares with: everything above this is what a VMM adds.
+ * bench compares with: everything above this is what a VMM adds.
  *
  *	bare_kvm [--irqchip none|split|kernel] [--memory BYTES] IMAGE
  *
  * IMAGE is the guest as firmware (64 KiB, build/baremetal/byte-reset.bin); its code at the reset
- *vector is copied to address 0x1000 and run in real mode. Bytes for COM1 go to stdout; it ends when
- *the guest pulses the reset line by port 0x64. Guest memory is one shared memfd, as trivm's:
- *private memory would be a different thing for the kernel to set up and to take down.
+ * vector is copied to address 0x1000 and run in real mode. Bytes for COM1 go to stdout; it ends when
+ * the guest pulses the reset line by port 0x64. Guest memory is one shared memfd, as trivm's:
+ * private memory would be a different thing for the kernel to set up and to take down.
  *
  * Memory slot and interrupt controller are made in the order that costs least on each kind (the
- *in-kernel one first: KVM_CREATE_IRQCHIP waits for readers of the memory slots that are there
- *before it).
+ * in-kernel one first: KVM_CREATE_IRQCHIP waits for readers of the memory slots that are there
+ * before it).
  */
 #define _GNU_SOURCE
 #include <err.h>

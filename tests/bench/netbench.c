@@ -7,8 +7,8 @@
  * --only and --load choose candidates and loads whose name contains the word.
  *
  * The same guest (BUILD/baremetal/net.elf, a polled driver) on trivm and QEMU, on PCI and MMIO,
- *with split and packed rings; beside them a plain program that does nothing but read or write the
- *same tap, which is the limit. Frames of 64 and 1500 bytes, and TCP segments of 64 KiB through all
+ * with split and packed rings; beside them a plain program that does nothing but read or write the
+ * same tap, which is the limit. Frames of 64 and 1500 bytes, and TCP segments of 64 KiB through all
  * offloads; sent (the host drops them behind the tap) and received (from a generator, nettap.h).
  *
  * One round of a load runs each candidate once and starts with another one each time. Ratios are
@@ -17,12 +17,12 @@
  *
  * CPUs: the guest's own thread has CPU 0, which a polled driver takes all of; what moves the frames
  * has CPU 1, also that of the plain program. The generator has a third one if there is one,
- *otherwise it shares CPU 1 with the reader - every candidate's in the same way - and the rates of
- *received frames are lower by what it needs. The CPU time for each frame does not depend on that:
- *it is that of the candidate's threads without its vCPU's.
+ * otherwise it shares CPU 1 with the reader - every candidate's in the same way - and the rates of
+ * received frames are lower by what it needs. The CPU time for each frame does not depend on that:
+ * it is that of the candidate's threads without its vCPU's.
  *
  * As far as it may, it runs at the highest priority below real time. How far trivm is from its
- *goals is printed and never gates.
+ * goals is printed and never gates.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>

@@ -5,10 +5,10 @@
  *	startbench [--rounds N] [--memory MIB] [--json FILE] BUILD
  *
  * The same 14 bytes of guest code (BUILD/baremetal/byte-reset) on a bare KVM program, on trivm and
- *on QEMU. One round runs each candidate once, and each round starts with another one, so that
- *whatever the host does meanwhile hits all of them alike. Reported are the median and the
- *quartiles. Candidates that are not there are said to be skipped; one that does not do what it
- *should is a failure.
+ * on QEMU. One round runs each candidate once, and each round starts with another one, so that
+ * whatever the host does meanwhile hits all of them alike. Reported are the median and the
+ * quartiles. Candidates that are not there are said to be skipped; one that does not do what it
+ * should is a failure.
  *
  * How far trivm is from its goals is printed and never gates: figures of one host are no test.
  */

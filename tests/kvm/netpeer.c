@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * netpeer: the other end of a NIC whose guest echoes (guest-images/baremetal/guests/net.c,
- *mode=echo).
+ * mode=echo).
  *
  *	netpeer socket:PATH COUNT COMMAND...    listens at PATH; frames have their length in front
  *	netpeer tap COUNT COMMAND...            in a network namespace with a tap called tap0
  *
  * Runs the command, sends it COUNT frames of all usual lengths, and wants each back: in order,
- *whole, once, with its addresses swapped. Then one more, for the guest to end after COUNT + 1. Ends
- *with the command's status, 99 if the frames were not right, 77 with the reason where there can be
- *no tap.
+ * whole, once, with its addresses swapped. Then one more, for the guest to end after COUNT + 1. Ends
+ * with the command's status, 99 if the frames were not right, 77 with the reason where there can be
+ * no tap.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>

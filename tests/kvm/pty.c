@@ -12,14 +12,14 @@
  *	pause MS
  *	hangup		the terminal goes away
  *	status N	the command ends with exit status N (256 + signal) and has left the terminal
- *as it was
+ *			as it was
  *
  * TEXT knows \r \n \\ and \xHH. Each step has SECONDS (10). Exit status 0: all went so. 1:
- *something did not, which is said on stderr together with what the terminal showed. 2: usage.
+ * something did not, which is said on stderr together with what the terminal showed. 2: usage.
  *
  * Theory of operation: one loop around poll() on the master side. We keep the slave side open as
- *well: it is how the terminal's modes are read, and it lets them be compared after the command is
- *gone.
+ * well: it is how the terminal's modes are read, and it lets them be compared after the command is
+ * gone.
  */
 #define _GNU_SOURCE
 #include <errno.h>

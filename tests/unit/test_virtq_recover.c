@@ -228,6 +228,39 @@ static void wrong_settings_are_refused(void **state)
 	drv_destroy(&r.d);
 }
 
+static void what_waits_is_counted(void **state)
+{
+	(void)state;
+	for (unsigned packed = 0; packed < 2; packed++)
+		for (unsigned parts = 1; parts <= 3; parts++) {
+			struct rig r;
+
+			begin(&r, packed, 8, parts, false);
+			/* All around the ring several times. */
+			for (unsigned i = 0; i < 40; i++) {
+				unsigned n = r.added, served;
+
+				add(&r, i % 4);
+				n = r.added - n;
+				assert_int_equal(virtq_waiting(&r.config, packed, virtq_base(&r.q),
+				                               &r.d.mem),
+				                 n);
+				served = serve(&r, i % 4);
+				virtq_flush(&r.q);
+				assert_int_equal(served, n);
+				assert_int_equal(virtq_waiting(&r.config, packed, virtq_base(&r.q),
+				                               &r.d.mem),
+				                 0);
+				take_all(&r);
+			}
+			/* Settings that cannot be. */
+			r.config.desc = DRV_RAM_END - 16;
+			assert_int_equal(
+				virtq_waiting(&r.config, packed, virtq_base(&r.q), &r.d.mem), 0);
+			drv_destroy(&r.d);
+		}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -237,6 +270,7 @@ int main(void)
 		cmocka_unit_test(a_ring_is_only_read),
 		cmocka_unit_test(any_ring_has_a_position),
 		cmocka_unit_test(wrong_settings_are_refused),
+		cmocka_unit_test(what_waits_is_counted),
 	};
 
 	alarm(60);

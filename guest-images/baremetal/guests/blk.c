@@ -8,7 +8,7 @@
  *	sectors=N            the capacity that it has to find
  *	serial=TEXT          and the serial number
  *	ro=1                 the disk is read-only: the first and the last 32-bit word of each
- *sector are its number
+ *	                     sector are its number
  */
 #include "virtio.h"
 

@@ -10,21 +10,24 @@
  *	mode=rx              receive and count
  *	mode=txrx            both
  *	mode=echo            send each frame back with its addresses swapped; with stamp=1 each
- *                           gets a number of its own, 8 bytes at offset 18
+ *	                     gets a number of its own, 8 bytes at offset 18
  *	mode=idle            bring the NIC up, then halt for ever
  *	mode=kick            time count= notifications of an empty ring, at CPL3 and at CPL0
  *	mode=ping            time count= frames sent one by one, each until its interrupt has come
- *(PCI); at CPL0, so that emulated instructions are part of it size=N               of sent frames
- *(64); above 1518: one TCP segment of that size for the device to cut (HOST_TSO4), and as long ones
- *are asked for (GUEST_TSO4) count=N              end after so many frames (sent, received, echoed)
+ *	                     (PCI); at CPL0, so that emulated instructions are part of it
+ *	size=N               of sent frames (64); above 1518: one TCP segment of that size for the
+ *	                     device to cut (HOST_TSO4), and as long ones are asked for (GUEST_TSO4)
+ *	count=N              end after so many frames (sent, received, echoed)
  *	ticks=N              end after so many TSC ticks; with count= it is a limit whose passing is
- *a failure warm=N               TSC ticks that are not counted, first queue=N batch=N      queue
- *size (256) and frames between two looks at the device (64) rxbuf=N              bytes of a receive
- *buffer (2048; 4096 with long segments) event-idx=0          without VIRTIO_F_EVENT_IDX exit-port=N
- *where to write the exit status, for QEMU's isa-debug-exit
+ *	                     a failure
+ *	warm=N               TSC ticks that are not counted, first
+ *	queue=N batch=N      queue size (256) and frames between two looks at the device (64)
+ *	rxbuf=N              bytes of a receive buffer (2048; 4096 with long segments)
+ *	event-idx=0          without VIRTIO_F_EVENT_IDX
+ *	exit-port=N          where to write the exit status, for QEMU's isa-debug-exit
  *
  * Interrupts are used by mode=ping only. Notifications are, where the device wants them: an exit
- *from CPL3 is expensive, so everything is done in batches.
+ * from CPL3 is expensive, so everything is done in batches.
  */
 #include "virtio.h"
 
