@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The control socket's methods for network cards: net.* */
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -94,53 +95,136 @@ int control_net_datapath(void *opaque, struct jsonrpc_call *call)
 	return 0;
 }
 
-/* What struct datapath_stats has, by name. */
+/* What struct datapath_stats has, by name. @nr: it is a list of so many; 1: a number. */
+#define COUNTER(name, member)                                    \
+	{                                                        \
+		name, offsetof(struct datapath_stats, member), 1 \
+	}
 static const struct {
 	const char *name;
 	size_t offset;
+	unsigned nr;
 } counters[] = {
-	{"packets", offsetof(struct datapath_stats, packets)},
-	{"bytes", offsetof(struct datapath_stats, bytes)},
-	{"batches", offsetof(struct datapath_stats, batches)},
-	{"wakeups", offsetof(struct datapath_stats, wakeups)},
-	{"drop_link", offsetof(struct datapath_stats, drop_link)},
-	{"drop_port", offsetof(struct datapath_stats, drop_port)},
-	{"drop_size", offsetof(struct datapath_stats, drop_size)},
-	{"drop_filter", offsetof(struct datapath_stats, drop_filter)},
-	{"chains", offsetof(struct datapath_stats, queue.chains)},
-	{"interrupts", offsetof(struct datapath_stats, queue.interrupts)},
-	{"interrupts_spared", offsetof(struct datapath_stats, queue.interrupts_spared)},
-	{"kicks_off", offsetof(struct datapath_stats, queue.kicks_off)},
+	COUNTER("packets", packets),
+	COUNTER("bytes", bytes),
+	COUNTER("batches", batches),
+	{"batch_sizes", offsetof(struct datapath_stats, batch_sizes), DATAPATH_BATCH_SIZES},
+	COUNTER("wakeups", wakeups),
+	COUNTER("drop_link", drop_link),
+	COUNTER("drop_port", drop_port),
+	COUNTER("drop_size", drop_size),
+	COUNTER("drop_filter", drop_filter),
+	COUNTER("chains", queue.chains),
+	COUNTER("interrupts", queue.interrupts),
+	COUNTER("interrupts_spared", queue.interrupts_spared),
+	COUNTER("kicks_off", queue.kicks_off),
 };
-_Static_assert(sizeof(struct datapath_stats) == ARRAY_SIZE(counters) * sizeof(uint64_t),
+_Static_assert(sizeof(struct datapath_stats) ==
+                       (ARRAY_SIZE(counters) - 1 + DATAPATH_BATCH_SIZES) * sizeof(uint64_t),
                "a counter without a name");
 
-static json_t *counts(struct net *net, unsigned ring)
+static json_t *known(bool is, uint64_t value)
+{
+	return is ? json_integer((json_int_t)value) : json_null();
+}
+
+static json_t *counter(const struct datapath_stats *s, size_t i)
+{
+	uint64_t values[DATAPATH_BATCH_SIZES];
+	unsigned nr = counters[i].nr;
+	json_t *list;
+
+	memcpy(values, (const char *)s + counters[i].offset, nr * sizeof(values[0]));
+	if (nr == 1)
+		return json_integer((json_int_t)values[0]);
+	list = json_array();
+	for (unsigned k = 0; k < nr; k++)
+		json_array_append_new(list, json_integer((json_int_t)values[k]));
+	return list;
+}
+
+/* On which ways notifications came. A driver that is being served just now: not known. */
+static void add_kicks(json_t *out, struct virtio_device *dev, unsigned ring)
+{
+	struct virtio_queue *q = &dev->queues[ring];
+	struct virtio_kick_counts k = {0};
+	bool got = pthread_mutex_trylock(&dev->lock) == 0;
+
+	if (got) {
+		virtio_kicks_read(&q->kicks, q->events.kick_fd, &k);
+		pthread_mutex_unlock(&dev->lock);
+	}
+	json_object_set_new(out, "kicks_exit", known(got, k.exits));
+	json_object_set_new(out, "kicks_ioeventfd", known(got && k.direct_known, k.direct));
+}
+
+/*
+ * On which ways interrupts went. The owner of a ring, if it is of this process, writes the call fd
+ * for each; what the main loop has not carried of that went by irqfd. @s NULL: somebody else writes
+ * it, and what KVM takes from it nobody counts.
+ */
+static void add_interrupts(json_t *out, struct nic *nic, unsigned ring,
+                           const struct datapath_stats *s)
+{
+	struct virtio_events *events = virtio_transport_events(&nic->transport);
+	bool ioctl_only = nic->options.virtio.inject_ioctl;
+	struct virtio_call_counts c = {0};
+	uint64_t direct = 0;
+
+	if (events)
+		counters_read(&c, &events->pairs[ring].calls, sizeof(c));
+	if (s && !ioctl_only && s->queue.interrupts > c.own_calls)
+		direct = s->queue.interrupts - c.own_calls;
+	json_object_set_new(out, "interrupts_irqfd", known(events && (s || ioctl_only), direct));
+	json_object_set_new(out, "interrupts_ioctl", known(events, c.by_vmm));
+	json_object_set_new(out, "interrupts_carried", known(events, c.carried));
+}
+
+static json_t *counts(struct nic *nic, unsigned ring)
 {
 	json_t *out =
 		json_pack("{s:i, s:s}", "ring", (int)ring, "direction", ring & 1 ? "tx" : "rx");
 	struct datapath_stats s;
+	bool counted = net_stats(&nic->net, ring, &s) == 0;
 
-	net_stats(net, ring, &s);
-	for (size_t i = 0; i < ARRAY_SIZE(counters); i++) {
-		uint64_t value;
-
-		memcpy(&value, (const char *)&s + counters[i].offset, sizeof(value));
-		json_object_set_new(out, counters[i].name, json_integer((json_int_t)value));
-	}
+	for (size_t i = 0; i < ARRAY_SIZE(counters); i++)
+		json_object_set_new(out, counters[i].name, counted ? counter(&s, i) : json_null());
+	add_kicks(out, &nic->net.dev, ring);
+	add_interrupts(out, nic, ring, counted ? &s : NULL);
 	return out;
+}
+
+/* What the host's kernel counts of the card's interface; NULL: there is none. */
+static json_t *interface(const struct nic *nic)
+{
+	const struct port *port =
+		nic->options.datapath == NET_DATAPATH_VHOST_USER ? NULL : nic->port;
+	struct port_counts c = {0};
+
+	if (!port || !port->ops->counts || port->ops->counts(port, &c) < 0)
+		return NULL;
+	return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "name", c.interface,
+	                 "to_guest_packets", (json_int_t)c.to_guest_packets, "to_guest_bytes",
+	                 (json_int_t)c.to_guest_bytes, "to_guest_dropped",
+	                 (json_int_t)c.to_guest_dropped, "from_guest_packets",
+	                 (json_int_t)c.from_guest_packets, "from_guest_bytes",
+	                 (json_int_t)c.from_guest_bytes, "from_guest_dropped",
+	                 (json_int_t)c.from_guest_dropped);
 }
 
 int control_net_stats(void *opaque, struct jsonrpc_call *call)
 {
 	struct nic *nic = find(opaque, call);
-	json_t *rings;
+	json_t *rings, *wire;
 
 	if (!nic)
 		return -ENOENT;
 	rings = json_array();
 	for (unsigned i = 0; i < 2 * nic->net.config.pairs; i++)
-		json_array_append_new(rings, counts(&nic->net, i));
+		json_array_append_new(rings, counts(nic, i));
 	call->result = json_pack("{s:s, s:o}", "id", nic->name, "rings", rings);
+	wire = interface(nic);
+	if (wire)
+		json_object_set_new(call->result, "interface", wire);
 	return 0;
 }

@@ -2,15 +2,18 @@
 /* The control socket's method stats: what the host's kernel counts (stats.h). */
 #include <errno.h>
 #include <linux/kvm.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "vmm/control_priv.h"
 #include "vmm/fd.h"
 #include "vmm/stats.h"
+#include "vmm/util.h"
 
 #define VCPUS_MAX   64   /* shown one by one; of more only the sum, unless one is asked for */
-#define THREADS_MAX 1024 /* shown */
+#define THREADS_MAX 1024 /* shown, but for the kernel's */
 
 /* A stats_kvm() callback: adds to what is there, so that it makes sums, too. */
 static void add(void *opaque, const char *name, uint64_t value)
@@ -23,12 +26,22 @@ static void add(void *opaque, const char *name, uint64_t value)
 		json_object_set_new(o, name, json_integer((json_int_t)value));
 }
 
+struct threads {
+	json_t *list;
+	unsigned own_workers; /* the kernel's vhost workers that are threads of this process */
+};
+
 static void thread(void *opaque, const struct stats_thread *t)
 {
-	json_array_append_new(opaque, json_pack("{s:i, s:s, s:I, s:I, s:I}", "tid", (int)t->tid,
-	                                        "name", t->name, "cpu_us", (json_int_t)t->cpu_us,
-	                                        "voluntary", (json_int_t)t->voluntary,
-	                                        "involuntary", (json_int_t)t->involuntary));
+	struct threads *all = opaque;
+
+	all->own_workers += t->role == STATS_VHOST_WORKER && t->pid == getpid();
+	json_array_append_new(all->list,
+	                      json_pack("{s:i, s:s, s:s, s:i, s:I, s:I, s:I}", "tid", (int)t->tid,
+	                                "name", t->name, "role", stats_role_name(t->role), "pid",
+	                                (int)t->pid, "cpu_us", (json_int_t)t->cpu_us, "voluntary",
+	                                (json_int_t)t->voluntary, "involuntary",
+	                                (json_int_t)t->involuntary));
 }
 
 /*
@@ -62,6 +75,17 @@ static json_t *vm_counts(struct vm *vm)
 	return counts;
 }
 
+/* Its exits to user space, as this process saw them. */
+static void add_exits(const struct vcpu *vcpu, json_t *o)
+{
+	for (unsigned i = 0; i < VCPU_EXITS; i++) {
+		char name[32];
+
+		snprintf(name, sizeof(name), "user_%s", vcpu_exit_name((enum vcpu_exit)i));
+		add(o, name, __atomic_load_n(&vcpu->exits[i], __ATOMIC_RELAXED));
+	}
+}
+
 /* The counts of vCPUs @first to @last, one by one if @each; NULL if KVM has none. */
 static json_t *vcpus(struct vm *vm, unsigned first, unsigned last, bool each, struct err *err)
 {
@@ -76,6 +100,7 @@ static json_t *vcpus(struct vm *vm, unsigned first, unsigned last, bool each, st
 			json_array_append_new(list, o);
 		}
 		rc = stats_kvm(vm->vcpus[i].stats_fd, add, o);
+		add_exits(&vm->vcpus[i], o);
 	}
 	if (rc == 0)
 		return list;
@@ -84,13 +109,43 @@ static json_t *vcpus(struct vm *vm, unsigned first, unsigned last, bool each, st
 	return NULL;
 }
 
+/* This process' threads, the kernel's vhost workers for it, and the back-ends of vhost-user. */
+static json_t *threads(struct control_vm *c)
+{
+	struct machine *m = c->machine;
+	unsigned workers = m->in.config->vsock_cid != 0;
+	struct threads all = {.list = json_array()};
+	pid_t seen[CONFIG_NICS_MAX];
+	unsigned nr_seen = 0;
+
+	stats_threads(thread, &all, THREADS_MAX);
+	for (unsigned i = 0; i < m->nr_nics; i++) {
+		struct net_status s;
+		unsigned k = 0;
+
+		net_status(&m->nics[i].net, &s);
+		if (m->nics[i].options.datapath == NET_DATAPATH_VHOST_NET)
+			workers += s.pairs;
+		while (k < nr_seen && seen[k] != s.backend)
+			k++;
+		if (k < nr_seen || s.backend <= 0 || s.backend == getpid())
+			continue;
+		seen[nr_seen++] = s.backend;
+		stats_threads_of(s.backend, thread, &all,
+		                 THREADS_MAX - (unsigned)json_array_size(all.list));
+	}
+	workers -= (unsigned)min_u64(workers, all.own_workers);
+	stats_workers(&c->workers, workers, thread, &all);
+	return all.list;
+}
+
 int control_stats(void *opaque, struct jsonrpc_call *call)
 {
 	struct control_vm *c = opaque;
 	struct vm *vm = &c->machine->vm;
 	const json_t *which = json_object_get(call->params, "vcpu");
 	unsigned first = 0, last = vm->nr_vcpus - 1;
-	json_t *cpus, *threads;
+	json_t *cpus;
 	int rc;
 
 	if (which) {
@@ -106,9 +161,7 @@ int control_stats(void *opaque, struct jsonrpc_call *call)
 	cpus = vcpus(vm, first, last, last - first < VCPUS_MAX, &call->err);
 	if (!cpus)
 		return -EIO;
-	threads = json_array();
-	stats_threads(thread, threads, THREADS_MAX);
 	call->result = json_pack("{s:o, s:o, s:o}", "vcpus", cpus, "vm", vm_counts(vm), "threads",
-	                         threads);
+	                         threads(c));
 	return 0;
 }

@@ -10,6 +10,7 @@
 #include "vmm/control.h"
 #include "vmm/jsonrpc.h"
 #include "vmm/machine.h"
+#include "vmm/stats.h"
 
 /* What the methods see and set. Main thread only; the session's (run.c). */
 struct control_vm {
@@ -20,6 +21,7 @@ struct control_vm {
 	struct machine *machine; /* of this boot; there whenever the loop runs */
 	uint64_t since_ms;       /* CLOCK_MONOTONIC when it was first started */
 	unsigned boots;
+	struct stats_workers workers;
 	bool reset; /* somebody asked for a reset here: boot again, whatever --on-reset says */
 };
 

@@ -16,6 +16,12 @@ int fd_eventfd(void);
 void fd_signal(int eventfd);    /* add 1; never blocks */
 uint64_t fd_drain(int eventfd); /* read and zero the count; 0 if it was not signalled */
 
+/*
+ * The count of an eventfd, which stays there (proc(5), fdinfo). 0 or a negative errno: there is no
+ * /proc, or it is no eventfd. Some microseconds; any thread.
+ */
+int fd_peek(int eventfd, uint64_t *count);
+
 /* All @len bytes, over EINTR and short transfers. 0 or a negative errno (-ENODATA: end of file). */
 int fd_read_full(int fd, void *buf, size_t len);
 int fd_write_full(int fd, const void *buf, size_t len);

@@ -11,7 +11,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "vmm/clock.h"
 #include "vmm/fd.h"
+#include "vmm/util.h"
 
 #define DESCS_MAX 1024
 #define NAME_MAX_ 256
@@ -68,14 +70,26 @@ int stats_kvm(int fd, void (*fn)(void *opaque, const char *name, uint64_t value)
 
 /* --- Threads --- */
 
-/* What is in /proc/self/task/@tid/@file, as text. False: the thread has ended. */
-static bool slurp(const char *tid, const char *file, char *buf, size_t size)
+const char *stats_role_name(enum stats_role role)
+{
+	static const char *const names[] = {
+		[STATS_MAIN] = "main",         [STATS_VCPU] = "vcpu",
+		[STATS_DATAPATH] = "datapath", [STATS_VHOST_WORKER] = "vhost-worker",
+		[STATS_BACKEND] = "backend",   [STATS_OTHER] = "other",
+	};
+
+	return names[role];
+}
+
+/* What is in /proc/@pid/task/@tid/@file, as text. False: the thread has ended, or is not ours to
+ * see. */
+static bool slurp(pid_t pid, pid_t tid, const char *file, char *buf, size_t size)
 {
 	char path[64];
 	ssize_t n;
 	int fd;
 
-	snprintf(path, sizeof(path), "/proc/self/task/%.10s/%s", tid, file);
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/%s", (int)pid, (int)tid, file);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	n = fd < 0 ? -1 : read(fd, buf, size - 1);
 	fd_close(&fd);
@@ -103,43 +117,132 @@ static uint64_t ticks_us(const char *stat)
 	return (user + sys) * 1000000 / (uint64_t)sysconf(_SC_CLK_TCK);
 }
 
-static bool read_thread(const char *tid, struct stats_thread *t)
+static bool read_thread(pid_t pid, pid_t tid, struct stats_thread *t)
 {
 	char buf[4096];
 
-	memset(t, 0, sizeof(*t));
-	t->tid = (pid_t)strtol(tid, NULL, 10);
-	if (!slurp(tid, "comm", t->name, sizeof(t->name)))
+	*t = (struct stats_thread){.pid = pid, .tid = tid};
+	if (!slurp(pid, tid, "comm", t->name, sizeof(t->name)))
 		return false;
 	t->name[strcspn(t->name, "\n")] = '\0';
 	/* Nanoseconds where the kernel counts them, else ticks. */
-	if (slurp(tid, "schedstat", buf, sizeof(buf)))
+	if (slurp(pid, tid, "schedstat", buf, sizeof(buf)))
 		t->cpu_us = strtoull(buf, NULL, 10) / 1000;
-	if (!t->cpu_us && slurp(tid, "stat", buf, sizeof(buf)))
+	if (!t->cpu_us && slurp(pid, tid, "stat", buf, sizeof(buf)))
 		t->cpu_us = ticks_us(buf);
-	if (!slurp(tid, "status", buf, sizeof(buf)))
+	if (!slurp(pid, tid, "status", buf, sizeof(buf)))
 		return false;
 	t->voluntary = number(buf, "\nvoluntary_ctxt_switches:");
 	t->involuntary = number(buf, "\nnonvoluntary_ctxt_switches:");
 	return true;
 }
 
-int stats_threads(void (*fn)(void *opaque, const struct stats_thread *t), void *opaque,
-                  unsigned max)
+/* By the names that our threads give themselves, and the kernel its worker. */
+static enum stats_role own_role(const struct stats_thread *t)
 {
-	DIR *dir = opendir("/proc/self/task");
+	static const struct {
+		const char *prefix;
+		enum stats_role role;
+	} names[] = {
+		{"vcpu", STATS_VCPU},        {"net-pair", STATS_DATAPATH},
+		{"slirp", STATS_DATAPATH},   {"stream", STATS_DATAPATH},
+		{"vhost-user", STATS_OTHER}, {"vhost-", STATS_VHOST_WORKER},
+	};
+
+	if (t->tid == t->pid)
+		return STATS_MAIN;
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (strncmp(t->name, names[i].prefix, strlen(names[i].prefix)) == 0)
+			return names[i].role;
+	return STATS_OTHER;
+}
+
+static int each_thread(pid_t pid, bool own, stats_thread_fn *fn, void *opaque, unsigned max)
+{
 	struct stats_thread t;
 	struct dirent *e;
 	unsigned n = 0;
+	char path[32];
+	DIR *dir;
 
+	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+	dir = opendir(path);
 	if (!dir)
 		return -errno;
 	while ((e = readdir(dir))) {
 		if (e->d_name[0] == '.' || n++ >= max)
 			continue;
-		if (read_thread(e->d_name, &t))
-			fn(opaque, &t);
+		if (!read_thread(pid, (pid_t)strtol(e->d_name, NULL, 10), &t))
+			continue;
+		t.role = own ? own_role(&t) : STATS_BACKEND;
+		fn(opaque, &t);
 	}
 	closedir(dir);
 	return (int)n;
+}
+
+int stats_threads(stats_thread_fn *fn, void *opaque, unsigned max)
+{
+	return each_thread(getpid(), true, fn, opaque, max);
+}
+
+int stats_threads_of(pid_t pid, stats_thread_fn *fn, void *opaque, unsigned max)
+{
+	return each_thread(pid, false, fn, opaque, max);
+}
+
+/* --- The kernel's workers --- */
+
+#define PF_KTHREAD 0x00200000 /* the ninth word of stat (proc(5)): anybody can have the name */
+
+static bool is_worker(pid_t pid)
+{
+	char name[32], want[32], stat[1024];
+	const char *at;
+	unsigned flags;
+
+	snprintf(want, sizeof(want), "vhost-%d\n", (int)getpid());
+	if (!slurp(pid, pid, "comm", name, sizeof(name)) || strcmp(name, want) != 0 ||
+	    !slurp(pid, pid, "stat", stat, sizeof(stat)))
+		return false;
+	at = strrchr(stat, ')');
+	return at && sscanf(at + 1, " %*c %*d %*d %*d %*d %*d %u", &flags) == 1 &&
+	       (flags & PF_KTHREAD);
+}
+
+static void look_for_workers(struct stats_workers *w)
+{
+	DIR *dir = opendir("/proc");
+	struct dirent *e;
+
+	w->nr = 0;
+	while (dir && (e = readdir(dir)) && w->nr < STATS_WORKERS_MAX) {
+		pid_t pid = (pid_t)strtol(e->d_name, NULL, 10);
+
+		if (pid > 0 && is_worker(pid))
+			w->tids[w->nr++] = pid;
+	}
+	if (dir)
+		closedir(dir);
+}
+
+void stats_workers(struct stats_workers *w, unsigned expected, stats_thread_fn *fn, void *opaque)
+{
+	uint64_t now = clock_ms();
+	struct stats_thread t;
+
+	if (expected != w->expected || (w->nr < expected && now - w->looked_ms >= STATS_LOOK_MS)) {
+		if (expected)
+			look_for_workers(w);
+		w->expected = expected;
+		w->looked_ms = now;
+	}
+	for (unsigned i = 0; expected && i < w->nr; i++) {
+		if (!is_worker(w->tids[i]) || !read_thread(w->tids[i], w->tids[i], &t)) {
+			w->tids[i--] = w->tids[--w->nr]; /* it has ended */
+			continue;
+		}
+		t.role = STATS_VHOST_WORKER;
+		fn(opaque, &t);
+	}
 }

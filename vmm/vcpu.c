@@ -27,6 +27,7 @@
 
 #include "vmm/fd.h"
 #include "vmm/log.h"
+#include "vmm/util.h"
 #include "vmm/vm.h"
 
 #define KICK_SIGNAL SIGRTMIN
@@ -145,12 +146,44 @@ static void serve_unknown(struct vcpu *vcpu)
 	crash(vcpu, why);
 }
 
+const char *vcpu_exit_name(enum vcpu_exit kind)
+{
+	static const char *const names[] = {
+		[VCPU_EXIT_PIO_IN] = "pio_in",
+		[VCPU_EXIT_PIO_OUT] = "pio_out",
+		[VCPU_EXIT_MMIO_READ] = "mmio_read",
+		[VCPU_EXIT_MMIO_WRITE] = "mmio_write",
+		[VCPU_EXIT_EOI] = "eoi",
+		[VCPU_EXIT_INTERRUPTED] = "interrupted",
+		[VCPU_EXIT_OTHER] = "other",
+	};
+
+	return names[kind];
+}
+
+static enum vcpu_exit exit_kind(const struct kvm_run *run)
+{
+	switch (run->exit_reason) {
+	case KVM_EXIT_IO:
+		return run->io.direction == KVM_EXIT_IO_IN ? VCPU_EXIT_PIO_IN : VCPU_EXIT_PIO_OUT;
+	case KVM_EXIT_MMIO:
+		return run->mmio.is_write ? VCPU_EXIT_MMIO_WRITE : VCPU_EXIT_MMIO_READ;
+	case KVM_EXIT_IOAPIC_EOI:
+		return VCPU_EXIT_EOI;
+	case KVM_EXIT_INTR:
+		return VCPU_EXIT_INTERRUPTED;
+	default:
+		return VCPU_EXIT_OTHER;
+	}
+}
+
 /* Serve the exit in kvm_run. False: this vCPU will not run again (the machine was told why). */
 static bool serve_exit(struct vcpu *vcpu)
 {
 	struct vm *vm = vcpu->vm;
 	struct kvm_run *run = vcpu->run;
 
+	counter_add(&vcpu->exits[exit_kind(run)], 1);
 	switch (run->exit_reason) {
 	case KVM_EXIT_IO:
 		serve_pio(vm, run);
@@ -189,6 +222,7 @@ static int run_once(struct vcpu *vcpu)
 		return 1;
 	if (errno == EINTR || errno == EAGAIN) {
 		__atomic_store_n(&vcpu->run->immediate_exit, 0, __ATOMIC_RELAXED);
+		counter_add(&vcpu->exits[VCPU_EXIT_INTERRUPTED], 1);
 		return 0;
 	}
 	return -errno;

@@ -115,3 +115,10 @@ void virtio_transport_remove(struct virtio_transport *t)
 		virtio_pci_destroy(&t->pci);
 	t->is_mmio = t->is_pci = false;
 }
+
+struct virtio_events *virtio_transport_events(struct virtio_transport *t)
+{
+	if (t->is_mmio)
+		return &t->mmio.events;
+	return t->is_pci ? &t->pci.events : NULL;
+}

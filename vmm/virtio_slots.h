@@ -65,4 +65,7 @@ int virtio_transport_add(struct virtio_transport *t, struct virtio_device *dev,
                          struct err *err);
 void virtio_transport_remove(struct virtio_transport *t);
 
+/* Its eventfds and what is counted of them; NULL: there is no transport. */
+struct virtio_events *virtio_transport_events(struct virtio_transport *t);
+
 #endif

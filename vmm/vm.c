@@ -98,11 +98,11 @@ int vm_freeze(struct vm *vm, const struct boot_entry *entry, struct err *err)
 	if (rc < 0)
 		return rc;
 
-	vm->vcpus = calloc(vm->nr_vcpus, sizeof(vm->vcpus[0]));
+	vm->vcpus = aligned_alloc(VCPU_CACHE_LINE, vm->nr_vcpus * sizeof(vm->vcpus[0]));
 	if (!vm->vcpus)
 		return err_errno(err, -ENOMEM, "-c %u", vm->nr_vcpus);
 	for (unsigned i = 0; i < vm->nr_vcpus; i++)
-		vm->vcpus[i].fd = vm->vcpus[i].stats_fd = -1;
+		vm->vcpus[i] = (struct vcpu){.fd = -1, .stats_fd = -1};
 	for (unsigned i = 0; i < vm->nr_vcpus; i++) {
 		rc = vcpu_create(&vm->vcpus[i], vm, i, err);
 		if (rc == 0)

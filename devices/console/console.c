@@ -149,7 +149,7 @@ static void transmit(struct console *con)
 		if (!send_held(con, &budget) && budget)
 			return; /* writable() goes on */
 	}
-	fd_signal(con->dev.queues[CONSOLE_TX].events.kick_fd);
+	virtio_queue_wake(&con->dev, CONSOLE_TX);
 }
 
 /* --- The chardev's calls: main loop --- */

@@ -27,6 +27,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "devices/virtio/queue.h"
 #include "vmm/err.h"
@@ -55,20 +56,30 @@ struct datapath_host {
 	void *opaque;
 };
 
+#define DATAPATH_BATCH_SIZES 10
+
 /* Counts since the start, of one ring. Torn reads are possible and harmless. */
 struct datapath_stats {
 	uint64_t packets, bytes; /* that passed; bytes without the virtio-net header */
 	uint64_t batches;        /* times the used ring was published */
-	uint64_t wakeups;        /* by a kick or by the port */
-	uint64_t drop_link;      /* link down, or a port that leads nowhere */
-	uint64_t drop_port;      /* the port refused it: malformed, interface down */
-	uint64_t drop_size;      /* too short, or longer than the buffers */
-	uint64_t drop_filter;    /* not for this NIC */
+	/* Of these, how many were of 1 chain, of 2 or 3, of 4 to 7 ..., the last: of that and more.
+	 */
+	uint64_t batch_sizes[DATAPATH_BATCH_SIZES];
+	uint64_t wakeups;     /* by a kick or by the port */
+	uint64_t drop_link;   /* link down, or a port that leads nowhere */
+	uint64_t drop_port;   /* the port refused it: malformed, interface down */
+	uint64_t drop_size;   /* too short, or longer than the buffers */
+	uint64_t drop_filter; /* not for this NIC */
 	struct virtq_stats queue;
 };
 
 struct datapath_ops {
 	const char *name;
+	/*
+	 * How it treats the eventfds, for those who count notifications and interrupts: it is
+	 * outside of this process; it reads kick fds; ring_start() signals a kick fd once.
+	 */
+	bool outside, reads_kicks, kicks_at_start;
 	/* What kind exactly, for people: "vhost-net". NULL: the name. */
 	const char *(*kind)(const struct datapath *dp);
 	/* The virtio features (ring format, offloads ...) that this datapath can do. */
@@ -107,6 +118,9 @@ struct datapath_ops {
 	bool (*ready)(struct datapath *dp);
 	/* Down: nothing is received, what is transmitted is dropped. */
 	void (*set_link)(struct datapath *dp, bool up);
+	/* The process that has the rings; 0: not known, or there is none now. NULL: none ever. */
+	pid_t (*backend)(struct datapath *dp);
+	/* NULL: it does not count. */
 	void (*stats)(const struct datapath *dp, unsigned ring, struct datapath_stats *stats);
 	/* Where a ring that runs stands, without stopping it. -ENOTSUP: not known. NULL: never. */
 	int (*position)(const struct datapath *dp, unsigned ring, virtq_base_t *base);

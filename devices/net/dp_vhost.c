@@ -195,14 +195,6 @@ static int dp_position(const struct datapath *dp, unsigned ring, virtq_base_t *b
 	return v->ops->vring_peek ? v->ops->vring_peek(v, at, base) : -ENOTSUP;
 }
 
-/* Nobody tells us. */
-static void dp_stats(const struct datapath *dp, unsigned ring, struct datapath_stats *stats)
-{
-	(void)dp;
-	(void)ring;
-	*stats = (struct datapath_stats){0};
-}
-
 static void dp_destroy(struct datapath *dp)
 {
 	struct dp_vhost *d = dp_of(dp);
@@ -214,6 +206,8 @@ static void dp_destroy(struct datapath *dp)
 
 static const struct datapath_ops vhost_ops = {
 	.name = "vhost",
+	.outside = true,
+	.kicks_at_start = true,
 	.kind = dp_kind,
 	.features = dp_features,
 	.setup = dp_setup,
@@ -223,7 +217,6 @@ static const struct datapath_ops vhost_ops = {
 	.set_offloads = dp_set_offloads,
 	.set_pairs = dp_set_pairs,
 	.set_link = dp_set_link,
-	.stats = dp_stats,
 	.position = dp_position,
 	.destroy = dp_destroy,
 };

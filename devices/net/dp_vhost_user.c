@@ -30,6 +30,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "devices/net/dp_vhost_user_priv.h"
 #include "devices/net/feature_names.h"
@@ -389,12 +390,21 @@ static void user_watch(struct datapath *dp, const struct datapath_host *host)
 	pthread_mutex_unlock(&d->report_lock);
 }
 
-/* Nobody tells us. */
-static void user_stats(const struct datapath *dp, unsigned ring, struct datapath_stats *stats)
+/* Who had the other end of the connection when it was made (unix(7), SO_PEERCRED). */
+static pid_t user_backend(struct datapath *dp)
 {
-	(void)dp;
-	(void)ring;
-	*stats = (struct datapath_stats){0};
+	struct dp_user *d = dp_of(dp);
+	struct ucred peer = {.pid = 0};
+	socklen_t len = sizeof(peer);
+
+	/* Not if somebody is waiting for the back-end: who asks here must not. */
+	if (pthread_mutex_trylock(&d->lock) != 0)
+		return 0;
+	if (vhost_user_on(&d->user) &&
+	    getsockopt(d->user.fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
+		peer.pid = 0;
+	pthread_mutex_unlock(&d->lock);
+	return peer.pid;
 }
 
 static void user_destroy(struct datapath *dp)
@@ -413,6 +423,9 @@ static void user_destroy(struct datapath *dp)
 
 static const struct datapath_ops user_ops = {
 	.name = "vhost-user",
+	.outside = true,
+	.reads_kicks = true,
+	.kicks_at_start = true,
 	.features = user_features,
 	.setup = user_setup,
 	.teardown = user_teardown,
@@ -424,7 +437,7 @@ static const struct datapath_ops user_ops = {
 	.watch = user_watch,
 	.ready = user_ready,
 	.set_link = user_set_link,
-	.stats = user_stats,
+	.backend = user_backend,
 	.destroy = user_destroy,
 };
 

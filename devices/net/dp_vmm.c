@@ -61,6 +61,11 @@ static struct dp_vmm *dp_of(struct datapath *dp)
 
 void pair_flush(struct pair *p, struct pair_ring *r)
 {
+	unsigned size = 31 - (unsigned)__builtin_clz(r->unflushed | 1);
+
+	if (size >= DATAPATH_BATCH_SIZES)
+		size = DATAPATH_BATCH_SIZES - 1;
+	counter_add(&r->stats.batch_sizes[size], 1);
 	r->unflushed = 0;
 	counter_add(&r->stats.batches, 1);
 	if (!virtq_flush(&r->q))

@@ -74,6 +74,21 @@ static void parse_linkinfo(struct link_info *info, const struct rtattr *linkinfo
 		info->tun_owner = info->tun_group = LINK_NOBODY;
 }
 
+static void parse_counts(struct link_info *info, const struct rtattr *a)
+{
+	struct rtnl_link_stats64 s = {0};
+
+	/* It grows at its end. */
+	memcpy(&s, RTA_DATA(a), RTA_PAYLOAD(a) < sizeof(s) ? RTA_PAYLOAD(a) : sizeof(s));
+	info->rx_packets = s.rx_packets;
+	info->rx_bytes = s.rx_bytes;
+	info->rx_dropped = s.rx_dropped;
+	info->tx_packets = s.tx_packets;
+	info->tx_bytes = s.tx_bytes;
+	info->tx_dropped = s.tx_dropped;
+	info->counted = true;
+}
+
 static int parse(struct link_info *info, struct nlmsghdr *nh, size_t size)
 {
 	const struct ifinfomsg *link;
@@ -98,6 +113,10 @@ static int parse(struct link_info *info, struct nlmsghdr *nh, size_t size)
 
 		if (type == IFLA_MASTER && RTA_PAYLOAD(a) >= sizeof(info->master))
 			memcpy(&info->master, RTA_DATA(a), sizeof(info->master));
+		else if (type == IFLA_ADDRESS && RTA_PAYLOAD(a) == sizeof(info->address))
+			memcpy(info->address, RTA_DATA(a), sizeof(info->address));
+		else if (type == IFLA_STATS64)
+			parse_counts(info, a);
 		else if (type == IFLA_LINKINFO)
 			parse_linkinfo(info, a);
 	}

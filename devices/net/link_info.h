@@ -15,6 +15,10 @@ struct link_info {
 	unsigned master; /* index of the bridge it is on, or 0 */
 	char kind[32];   /* "tun", "bridge", "macvtap" ...; "" : hardware or loopback */
 
+	unsigned char address[6];
+	bool counted; /* the next line is true */
+	uint64_t rx_packets, rx_bytes, rx_dropped, tx_packets, tx_bytes, tx_dropped;
+
 	/* Of a "tun", where the kernel tells (Linux 4.18 and later). */
 	bool tun_known;
 	uint8_t tun_type; /* IFF_TUN or IFF_TAP */

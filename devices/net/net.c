@@ -170,7 +170,7 @@ static void ctrl_round(struct net *net)
 		net->ctrl_on = false;
 		virtio_device_broken(dev, net->ctrl.broken);
 	} else if (virtq_kick_enable(&net->ctrl)) {
-		fd_signal(dev->queues[net->ctrl_index].events.kick_fd);
+		virtio_queue_wake(dev, net->ctrl_index);
 	}
 }
 
@@ -200,7 +200,7 @@ static bool has_ctrl(const struct net *net)
 
 int net_ring_start(struct net *net, struct datapath *dp, unsigned index, struct err *err)
 {
-	const struct virtio_queue *vq = &net->dev.queues[index];
+	struct virtio_queue *vq = &net->dev.queues[index];
 	struct datapath_ring ring = {
 		.dev = net->dev.name,
 		.config = vq->config,
@@ -210,6 +210,8 @@ int net_ring_start(struct net *net, struct datapath *dp, unsigned index, struct 
 		.peer_call_fd = vq->events.peer_call_fd,
 	};
 
+	vq->outside = dp->ops->outside;
+	virtio_kicks_owner(&vq->kicks, ring.kick_fd, dp->ops->reads_kicks, dp->ops->kicks_at_start);
 	return dp->ops->ring_start(dp, index, &ring, err);
 }
 
@@ -538,6 +540,7 @@ void net_status(struct net *net, struct net_status *status)
 		.driver = net->dp_setup,
 		.pairs = net->config.pairs,
 		.pairs_used = net->dp_setup ? net->pairs_used : 0,
+		.backend = ops->backend ? ops->backend(net->dp) : 0,
 	};
 	memcpy(status->mac, net->config.mac, NET_MAC_LEN);
 	pthread_mutex_unlock(&net->lock);
@@ -545,16 +548,20 @@ void net_status(struct net *net, struct net_status *status)
 
 int net_stats(struct net *net, unsigned index, struct datapath_stats *stats)
 {
+	int rc = 0;
+
 	if (index >= 2 * net->config.pairs)
 		return -EINVAL;
 	memset(stats, 0, sizeof(*stats));
 	pthread_mutex_lock(&net->lock);
 	if (net->dp->ops->stats)
 		net->dp->ops->stats(net->dp, index, stats);
+	else
+		rc = -ENOTSUP;
 	for (size_t i = 0; i < sizeof(*stats) / sizeof(uint64_t); i++)
 		((uint64_t *)stats)[i] += ((const uint64_t *)&net->past[index])[i];
 	pthread_mutex_unlock(&net->lock);
-	return 0;
+	return rc;
 }
 
 bool net_set_link(struct net *net, bool up)

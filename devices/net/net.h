@@ -84,11 +84,14 @@ struct net_status {
 	bool carrier;             /* the datapath has a far side */
 	bool driver;              /* a driver runs it */
 	unsigned pairs, pairs_used;
+	pid_t backend; /* the process that has the rings, if another one has; 0 */
 };
 void net_status(struct net *net, struct net_status *status);
 
-/* Counts of ring @index of the datapath, all 0 if it does not keep any. -EINVAL: no such ring. As
- * above. */
+/*
+ * Counts of ring @index. -ENOTSUP: the datapath that it has now does not count; they are those of
+ * the ones before it. -EINVAL: no such ring. As above.
+ */
 int net_stats(struct net *net, unsigned index, struct datapath_stats *stats);
 
 /* "52:54:00:12:34:56"; not a group address. -EINVAL. */

@@ -146,8 +146,9 @@ static unsigned wake(struct net *net)
 	for (unsigned i = 0; i < 2 * net->config.pairs; i++) {
 		if (!runs(net, i))
 			continue;
-		fd_signal(net->dev.queues[i].events.kick_fd);
+		virtio_queue_wake(&net->dev, i);
 		virtio_queue_interrupt(&net->dev, i);
+		net->past[i].queue.interrupts++;
 		n++;
 	}
 	return n;

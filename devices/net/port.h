@@ -32,6 +32,13 @@
 
 struct port;
 
+/* Frames between the guest and a network interface of the host, since that exists. */
+struct port_counts {
+	char interface[16];
+	uint64_t to_guest_packets, to_guest_bytes, to_guest_dropped;
+	uint64_t from_guest_packets, from_guest_bytes, from_guest_dropped;
+};
+
 struct port_ops {
 	/*
 	 * The driver is ready for these segmentation and checksum kinds: a mask of 1 <<
@@ -43,6 +50,11 @@ struct port_ops {
 	int (*set_queues)(struct port *port, unsigned n);
 	/* A line for people: "tap0", "user network 10.0.2.0/24". */
 	void (*describe)(const struct port *port, char *buf, size_t len);
+	/*
+	 * What the host's kernel counts at the other end of this wire. NULL, or a negative errno:
+	 * it does not. Main thread.
+	 */
+	int (*counts)(const struct port *port, struct port_counts *counts);
 	/* Threads joined, descriptors closed, memory freed, @port too. */
 	void (*close)(struct port *port);
 };

@@ -131,6 +131,42 @@ static void tap_describe(const struct port *port, char *buf, size_t len)
 	snprintf(buf, len, "%s%s%s", t->name, *t->bridge ? " on " : "", t->bridge);
 }
 
+/*
+ * The interface may have been moved to another namespace, or come from there: one of the same name
+ * in ours is taken for it only if it has the address that the file says.
+ */
+static int tap_counts(const struct port *port, struct port_counts *c)
+{
+	const struct tap *t = container_of(port, const struct tap, port);
+	struct ifreq ifr = {0};
+	struct link_info i;
+	int rc = link_info_get(t->name, &i);
+
+	if (rc < 0)
+		return rc;
+	if (!i.counted || ioctl(port->fds[0], SIOCGIFHWADDR, &ifr) < 0 ||
+	    memcmp(ifr.ifr_hwaddr.sa_data, i.address, sizeof(i.address)) != 0)
+		return -ENODEV;
+	memcpy(c->interface, t->name, sizeof(c->interface));
+	/* The host receives from a tap what the guest sends. A macvtap sends it, as a NIC would. */
+	if (strcmp(i.kind, "tun") == 0) {
+		c->to_guest_packets = i.tx_packets;
+		c->to_guest_bytes = i.tx_bytes;
+		c->to_guest_dropped = i.tx_dropped;
+		c->from_guest_packets = i.rx_packets;
+		c->from_guest_bytes = i.rx_bytes;
+		c->from_guest_dropped = i.rx_dropped;
+	} else {
+		c->to_guest_packets = i.rx_packets;
+		c->to_guest_bytes = i.rx_bytes;
+		c->to_guest_dropped = i.rx_dropped;
+		c->from_guest_packets = i.tx_packets;
+		c->from_guest_bytes = i.tx_bytes;
+		c->from_guest_dropped = i.tx_dropped;
+	}
+	return 0;
+}
+
 static void tap_close(struct port *port)
 {
 	/* An interface of ours goes with its last file. */
@@ -143,6 +179,7 @@ static const struct port_ops tap_ops = {
 	.set_offloads = tap_set_offloads,
 	.set_queues = tap_set_queues,
 	.describe = tap_describe,
+	.counts = tap_counts,
 	.close = tap_close,
 };
 

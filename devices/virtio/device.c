@@ -62,6 +62,14 @@ void virtio_queue_interrupt(struct virtio_device *dev, unsigned index)
 	}
 }
 
+void virtio_queue_wake(struct virtio_device *dev, unsigned index)
+{
+	struct virtio_queue *q = &dev->queues[index];
+
+	if (q->events.kick_fd >= 0)
+		virtio_kicks_signal(&q->kicks, q->events.kick_fd, false);
+}
+
 static void config_interrupt(struct virtio_device *dev)
 {
 	if (dev->transport)
@@ -117,10 +125,10 @@ static bool is_packed(const struct virtio_device *dev)
 }
 
 /* The owner on the main loop has not looked yet, and the driver need not kick for what is there. */
-static void first_look(const struct virtio_queue *q)
+static void first_look(struct virtio_device *dev, unsigned index)
 {
-	if (q->on_loop && q->events.kick_fd >= 0)
-		fd_signal(q->events.kick_fd);
+	if (dev->queues[index].on_loop)
+		virtio_queue_wake(dev, index);
 }
 
 static void device_start(struct virtio_device *dev)
@@ -136,7 +144,7 @@ static void device_start(struct virtio_device *dev)
 	if (dev->ops->start(dev, &err) == 0) {
 		for (unsigned i = 0; i < dev->nr_queues; i++)
 			if (dev->queues[i].running)
-				first_look(&dev->queues[i]);
+				first_look(dev, i);
 		return;
 	}
 	dev->running = false;
@@ -185,7 +193,7 @@ static void queue_start(struct virtio_device *dev, unsigned index)
 	q->running = true;
 	transport_running(dev);
 	if (dev->ops->queue_start(dev, index, &err) == 0) {
-		first_look(q);
+		first_look(dev, index);
 		return;
 	}
 	q->running = false;

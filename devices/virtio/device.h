@@ -38,6 +38,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "devices/virtio/kicks.h"
 #include "devices/virtio/queue.h"
 #include "vmm/err.h"
 #include "vmm/event.h"
@@ -82,6 +83,8 @@ struct virtio_queue {
 	 */
 	bool on_loop;
 	struct virtio_queue_events events; /* constant once the transport is there */
+	struct virtio_kicks kicks;
+	_Atomic bool outside; /* its owner is outside of this process: for counting. dev->lock */
 };
 
 /* All with dev->lock held, on a vCPU thread or the main thread. Those that say so may be NULL. */
@@ -191,6 +194,12 @@ void virtio_device_destroy(struct virtio_device *dev);
 /* The features of our queues: VERSION_1, EVENT_IDX, INDIRECT_DESC, RING_RESET; @packed:
  * RING_PACKED. */
 uint64_t virtio_ring_features(bool packed);
+
+/*
+ * Have queue @index looked at as if the driver had notified it: a write to its kick fd, if there is
+ * one. Any thread.
+ */
+void virtio_queue_wake(struct virtio_device *dev, unsigned index);
 
 /* What driver and device agreed on: constant while the device runs. */
 static inline bool virtio_has(const struct virtio_device *dev, unsigned bit)

@@ -104,17 +104,30 @@ void virtio_events_destroy(struct virtio_events *events)
 	}
 }
 
-void virtio_events_kick(const struct virtio_events *events, unsigned index)
+void virtio_events_kick(struct virtio_events *events, unsigned index)
 {
 	if (index >= events->nr)
 		return;
 	TRACE(kick_exit, events->dev->name, index,
 	      "the driver's kick was an exit: the kick eventfd is written");
-	fd_signal(events->pairs[index].kick_fd);
+	virtio_kicks_signal(&events->dev->queues[index].kicks, events->pairs[index].kick_fd, true);
 }
 
-void virtio_events_drain(const struct virtio_events *events, unsigned index)
+bool virtio_events_take_call(struct virtio_events *events, unsigned index)
 {
-	fd_drain(events->pairs[index].kick_fd);
+	struct virtio_event_pair *pair = &events->pairs[index];
+	uint64_t n = fd_drain(pair->call_fd);
+
+	if (!n)
+		return false;
+	counter_add(&pair->calls.carried, 1);
+	if (!atomic_load_explicit(&events->dev->queues[index].outside, memory_order_relaxed))
+		counter_add(&pair->calls.own_calls, n);
+	return true;
+}
+
+void virtio_events_drain(struct virtio_events *events, unsigned index)
+{
+	virtio_kicks_drain(&events->dev->queues[index].kicks, events->pairs[index].kick_fd);
 	fd_drain(events->pairs[index].call_fd);
 }

@@ -18,10 +18,19 @@
 
 struct virtio_events;
 
+/* Interrupts of one queue that went through the VMM. The transport's lock guards writing. */
+struct virtio_call_counts {
+	uint64_t by_vmm;  /* raised by the VMM: KVM_SIGNAL_MSI, or the interrupt's pin */
+	uint64_t carried; /* of these, for somebody who wrote the call fd, by the main loop */
+	/* Times that an owner of this process had written the call fd for those carried. */
+	uint64_t own_calls;
+};
+
 struct virtio_event_pair {
 	struct virtio_events *events;
 	struct loop_source kick, call;
 	int kick_fd, call_fd;
+	struct virtio_call_counts calls;
 };
 
 /* Embedded in a transport. Constant after virtio_events_init(). */
@@ -49,9 +58,12 @@ int virtio_events_init(struct virtio_events *events, struct virtio_device *dev, 
 void virtio_events_destroy(struct virtio_events *events);
 
 /* The driver notified queue @index and it came here as an exit. Any thread. */
-void virtio_events_kick(const struct virtio_events *events, unsigned index);
+void virtio_events_kick(struct virtio_events *events, unsigned index);
 
-/* Forget notifications and interrupts that queue @index has not taken. Any thread. */
-void virtio_events_drain(const struct virtio_events *events, unsigned index);
+/* Read queue @index's call fd: is there an interrupt to carry? The transport's lock is held. */
+bool virtio_events_take_call(struct virtio_events *events, unsigned index);
+
+/* Forget notifications and interrupts that queue @index has not taken. dev->lock is held. */
+void virtio_events_drain(struct virtio_events *events, unsigned index);
 
 #endif

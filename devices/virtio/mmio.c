@@ -63,6 +63,7 @@ static void queue_deliver(struct virtio_mmio *m, unsigned index)
 	trace_enter(m->dev->name, index);
 	raise_status(m, VIRTIO_MMIO_INT_VRING);
 	trace_leave();
+	counter_add(&m->events.pairs[index].calls.by_vmm, 1);
 }
 
 /* If the call fd is ours to read: do. One that does not run keeps its events for the next start. */
@@ -70,7 +71,7 @@ static void queue_forward(struct virtio_mmio *m, unsigned index)
 {
 	const struct virtio_mmio_queue *q = &m->queues[index];
 
-	if (q->active && !q->irqfd && fd_drain(m->events.pairs[index].call_fd)) {
+	if (q->active && !q->irqfd && virtio_events_take_call(&m->events, index)) {
 		TRACE(call_seen, m->dev->name, index, "the call eventfd is read: no irqfd has it");
 		queue_deliver(m, index);
 	}

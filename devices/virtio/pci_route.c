@@ -70,6 +70,8 @@ static void queue_deliver(struct virtio_pci *p, unsigned index)
 	else if (q->vector != VIRTIO_MSI_NO_VECTOR)
 		msix_notify(&p->msix, q->vector);
 	trace_leave();
+	if (!msix_enabled(&p->msix) || q->vector != VIRTIO_MSI_NO_VECTOR)
+		counter_add(&p->events.pairs[index].calls.by_vmm, 1);
 }
 
 /* If the call fd is ours to read: do. One that does not run keeps its events for the next start. */
@@ -77,7 +79,7 @@ static void queue_forward(struct virtio_pci *p, unsigned index)
 {
 	const struct virtio_pci_queue *q = &p->queues[index];
 
-	if (q->active && !q->irqfd.msix && fd_drain(p->events.pairs[index].call_fd)) {
+	if (q->active && !q->irqfd.msix && virtio_events_take_call(&p->events, index)) {
 		TRACE(call_seen, p->dev->name, index, "the call eventfd is read: no irqfd has it");
 		queue_deliver(p, index);
 	}

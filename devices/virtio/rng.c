@@ -86,7 +86,7 @@ static void rng_kicked(struct virtio_device *dev, unsigned index)
 
 	pthread_mutex_lock(&rng->lock);
 	if (rng->running && serve_round(rng))
-		fd_signal(dev->queues[index].events.kick_fd);
+		virtio_queue_wake(dev, index);
 	pthread_mutex_unlock(&rng->lock);
 }
 

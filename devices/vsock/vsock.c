@@ -65,7 +65,7 @@ static void vsock_stop(struct virtio_device *dev)
 
 static int start_ring(struct vsock *v, unsigned index, struct err *err)
 {
-	const struct virtio_queue *q = &v->dev.queues[index];
+	struct virtio_queue *q = &v->dev.queues[index];
 	struct vhost_ring ring = {
 		.config = q->config,
 		.base = q->base,
@@ -76,6 +76,8 @@ static int start_ring(struct vsock *v, unsigned index, struct err *err)
 
 	if (!q->config.enabled)
 		return err_set(err, -EINVAL, "queue %u is not enabled", index);
+	q->outside = true;
+	virtio_kicks_owner(&q->kicks, ring.kick_fd, false, 1);
 	return vhost_ring_start(&v->kernel.vhost, index, &ring, err);
 }
 
@@ -96,7 +98,7 @@ static int start_rings(struct vsock *v, struct err *err)
 		return err_errno(err, rc, "vhost-vsock does not start");
 	/* It looked at nothing before it ran. */
 	for (unsigned i = 0; i < VHOST_KERNEL_RINGS; i++)
-		fd_signal(dev->queues[i].events.kick_fd);
+		virtio_queue_wake(dev, i);
 	return 0;
 }
 

@@ -264,8 +264,16 @@ static void counters_by_name(void **state)
 	assert_string_equal(word(tx, "direction"), "tx");
 	assert_int_equal(number(tx, "packets"), 3000);
 	assert_int_equal(number(tx, "bytes"), 3001);
-	assert_int_equal(number(tx, "drop_filter"), 3007);
-	assert_int_equal(number(tx, "kicks_off"), 3011);
+	assert_int_equal(json_array_size(json_object_get(tx, "batch_sizes")), DATAPATH_BATCH_SIZES);
+	assert_int_equal(json_integer_value(json_array_get(json_object_get(tx, "batch_sizes"), 1)),
+	                 3004);
+	assert_int_equal(number(tx, "wakeups"), 3003 + DATAPATH_BATCH_SIZES);
+	assert_int_equal(number(tx, "drop_filter"), 3007 + DATAPATH_BATCH_SIZES);
+	assert_int_equal(number(tx, "kicks_off"), 3011 + DATAPATH_BATCH_SIZES);
+	/* There is no transport here, and so nothing to be known of its ways. */
+	assert_true(json_is_null(json_object_get(tx, "kicks_ioeventfd")));
+	assert_true(json_is_null(json_object_get(tx, "interrupts_irqfd")));
+	assert_null(json_object_get(r, "interface"));
 	assert_string_equal(word(json_array_get(rings, 0), "direction"), "rx");
 	json_decref(r);
 	expect_error("net.stats", "{\"id\":\"nope\"}", JSONRPC_NO_SUCH);
