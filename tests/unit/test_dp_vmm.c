@@ -99,12 +99,18 @@ static void start(struct fixture *f, uint64_t features, bool vnet_hdr, unsigned 
 	features |= BIT64(VIRTIO_F_VERSION_1) | (packed_now ? BIT64(VIRTIO_F_RING_PACKED) : 0);
 	/* Two rings in two memories: the datapath takes one, so the rings are set up one by one. */
 	assert_int_equal(f->dp->ops->setup(f->dp, features, &f->rx.mem, &host, NULL), 0);
-	f->rx_ring = (struct datapath_ring){drv_config(&f->rx), virtq_base_new(packed_now),
-	                                    fd_eventfd(), fd_eventfd(), -1};
+	f->rx_ring = (struct datapath_ring){.config = drv_config(&f->rx),
+	                                    .base = virtq_base_new(packed_now),
+	                                    .kick_fd = fd_eventfd(),
+	                                    .call_fd = fd_eventfd(),
+	                                    .peer_call_fd = -1};
 	assert_int_equal(f->dp->ops->ring_start(f->dp, 0, &f->rx_ring, NULL), 0);
 	assert_int_equal(f->dp->ops->setup(f->dp, features, &f->tx.mem, &host, NULL), 0);
-	f->tx_ring = (struct datapath_ring){drv_config(&f->tx), virtq_base_new(packed_now),
-	                                    fd_eventfd(), -1, -1};
+	f->tx_ring = (struct datapath_ring){.config = drv_config(&f->tx),
+	                                    .base = virtq_base_new(packed_now),
+	                                    .kick_fd = fd_eventfd(),
+	                                    .call_fd = -1,
+	                                    .peer_call_fd = -1};
 	assert_int_equal(f->dp->ops->ring_start(f->dp, 1, &f->tx_ring, NULL), 0);
 }
 
@@ -259,6 +265,9 @@ static void frames_reach_the_port(void **state)
 		wait_for(f.interrupts[1] >= 200); /* call_fd is -1: by the host's callback */
 		assert_int_equal(stats(&f, 1).packets, 200);
 		assert_true(stats(&f, 1).wakeups > 0);
+		/* One by one, and each was waited for. */
+		assert_int_equal(stats(&f, 1).batches, 200);
+		assert_int_equal(stats(&f, 1).batch_sizes[0], 200);
 		end(&f);
 	}
 }

@@ -4,12 +4,15 @@
 #include <linux/kvm.h>
 #include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -143,12 +146,95 @@ static void threads(void **state)
 		close(fds[i]);
 }
 
+struct roles {
+	unsigned nr[STATS_OTHER + 1];
+	pid_t pid;
+	char name[16];
+};
+
+static void count_role(void *opaque, const struct stats_thread *t)
+{
+	struct roles *r = opaque;
+
+	r->nr[t->role]++;
+	r->pid = t->pid;
+	memcpy(r->name, t->name, sizeof(r->name));
+}
+
+static void *wait_as_vcpu(void *opaque)
+{
+	char byte;
+
+	pthread_setname_np(pthread_self(), "vcpu7");
+	assert_int_equal(write(((int *)opaque)[1], "x", 1), 1);
+	assert_int_equal(read(((int *)opaque)[2], &byte, 1), 1);
+	return NULL;
+}
+
+static void own_threads_have_roles(void **state)
+{
+	struct roles r = {.pid = 0};
+	pthread_t thread;
+	int fds[4];
+	char byte;
+
+	(void)state;
+	assert_int_equal(pipe(fds) | pipe(fds + 2), 0);
+	pthread_create(&thread, NULL, wait_as_vcpu, fds);
+	assert_int_equal(read(fds[0], &byte, 1), 1);
+	assert_true(stats_threads(count_role, &r, 100) >= 2);
+	assert_int_equal(r.nr[STATS_MAIN], 1);
+	assert_int_equal(r.nr[STATS_VCPU], 1);
+	assert_int_equal(r.nr[STATS_BACKEND], 0);
+	assert_int_equal(r.pid, getpid());
+	assert_int_equal(write(fds[3], "x", 1), 1);
+	pthread_join(thread, NULL);
+	for (unsigned i = 0; i < 4; i++)
+		close(fds[i]);
+}
+
+/* A back-end, which calls itself what the kernel's worker for us would be called. */
+static void another_process_and_no_worker(void **state)
+{
+	struct roles r = {.pid = 0};
+	struct stats_workers w = {.nr = 0};
+	char want[16];
+	int fds[2];
+	pid_t child;
+	char byte;
+
+	(void)state;
+	assert_int_equal(pipe(fds), 0);
+	snprintf(want, sizeof(want), "vhost-%d", (int)getpid());
+	child = fork();
+	if (child == 0) {
+		prctl(PR_SET_NAME, want);
+		_exit(write(fds[1], "x", 1) == 1 && pause());
+	}
+	assert_int_equal(read(fds[0], &byte, 1), 1);
+	assert_int_equal(stats_threads_of(child, count_role, &r, 10), 1);
+	assert_int_equal(r.nr[STATS_BACKEND], 1);
+	assert_int_equal(r.pid, child);
+	assert_string_equal(r.name, want);
+	r = (struct roles){.pid = 0};
+	stats_workers(&w, 1, count_role, &r);
+	assert_int_equal(r.nr[STATS_VHOST_WORKER], 0);
+	assert_int_equal(w.expected, 1);
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
+	assert_true(stats_threads_of(child, count_role, &r, 10) < 0);
+	close(fds[0]);
+	close(fds[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(counts_by_their_names),
 		cmocka_unit_test(a_file_that_is_cut_or_wrong),
 		cmocka_unit_test(threads),
+		cmocka_unit_test(own_threads_have_roles),
+		cmocka_unit_test(another_process_and_no_worker),
 	};
 
 	alarm(60);

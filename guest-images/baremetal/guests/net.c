@@ -24,6 +24,7 @@
  *	queue=N batch=N      queue size (256) and frames between two looks at the device (64)
  *	rxbuf=N              bytes of a receive buffer (2048; 4096 with long segments)
  *	event-idx=0          without VIRTIO_F_EVENT_IDX
+ *	stay=1               halt at the end, so that the device can be looked at
  *	exit-port=N          where to write the exit status, for QEMU's isa-debug-exit
  *
  * Interrupts are used by mode=ping only. Notifications are, where the device wants them: an exit
@@ -384,6 +385,10 @@ __attribute__((noreturn)) static void finish(int status)
 {
 	uint64_t port = arg_num("exit-port", 0);
 
+	if (arg_num("stay", 0)) {
+		print("stays, status %u\n", (unsigned)status);
+		guest_halt();
+	}
 	if (port) {
 		print_flush();
 		outb((uint16_t)port, (uint8_t)status);
