@@ -8,8 +8,7 @@
 #include "vmm/control_priv.h"
 #include "vmm/util.h"
 
-/* The card that parameter "id" names, or NULL with the sentence in call->err. */
-static struct nic *find(struct control_vm *vm, struct jsonrpc_call *call)
+struct nic *control_find_nic(struct control_vm *vm, struct jsonrpc_call *call)
 {
 	const char *id = json_string_value(json_object_get(call->params, "id"));
 	struct machine *m = vm->machine;
@@ -41,7 +40,7 @@ int control_net_list(void *opaque, struct jsonrpc_call *call)
 	struct nic *one = NULL;
 
 	if (json_object_get(call->params, "id")) {
-		one = find(vm, call);
+		one = control_find_nic(vm, call);
 		if (!one)
 			return -ENOENT;
 	}
@@ -56,7 +55,7 @@ int control_net_link(void *opaque, struct jsonrpc_call *call)
 {
 	struct control_vm *vm = opaque;
 	bool up = json_is_true(json_object_get(call->params, "up"));
-	struct nic *nic = find(vm, call);
+	struct nic *nic = control_find_nic(vm, call);
 
 	if (!nic)
 		return -ENOENT;
@@ -72,7 +71,7 @@ int control_net_datapath(void *opaque, struct jsonrpc_call *call)
 {
 	struct control_vm *vm = opaque;
 	const char *spec = json_string_value(json_object_get(call->params, "spec"));
-	struct nic *nic = find(vm, call);
+	struct nic *nic = control_find_nic(vm, call);
 	struct net_switch_report report;
 	struct net_status s;
 	json_t *event;
@@ -214,7 +213,7 @@ static json_t *interface(const struct nic *nic)
 
 int control_net_stats(void *opaque, struct jsonrpc_call *call)
 {
-	struct nic *nic = find(opaque, call);
+	struct nic *nic = control_find_nic(opaque, call);
 	json_t *rings, *wire;
 
 	if (!nic)

@@ -11,6 +11,13 @@ int control_net_list(void *opaque, struct jsonrpc_call *call);
 int control_net_link(void *opaque, struct jsonrpc_call *call);
 int control_net_datapath(void *opaque, struct jsonrpc_call *call);
 int control_net_stats(void *opaque, struct jsonrpc_call *call);
+/* The card that parameter "id" names, or NULL with the sentence in call->err. */
+struct nic *control_find_nic(struct control_vm *vm, struct jsonrpc_call *call);
+
+/* control_trace.c */
+int control_net_trace(void *opaque, struct jsonrpc_call *call);
+int control_net_trace_read(void *opaque, struct jsonrpc_call *call);
+int control_net_trace_stop(void *opaque, struct jsonrpc_call *call);
 
 /* control_rings.c */
 int control_device_rings(void *opaque, struct jsonrpc_call *call);

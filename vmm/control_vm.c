@@ -214,6 +214,12 @@ static const struct jsonrpc_method methods[] = {
 	{"net.link", "id:string up:boolean", control_net_link},
 	{"net.datapath", "id:string spec:string", control_net_datapath},
 	{"net.stats", "id:string", control_net_stats},
+	{"net.trace",
+         "id:string [ring:integer] [direction:string] [packets:integer] [seconds:integer] "
+         "[observe:boolean]",
+         control_net_trace},
+	{"net.trace.read", "trace:integer [from:integer]", control_net_trace_read},
+	{"net.trace.stop", "trace:integer", control_net_trace_stop},
 	{"stats", "[vcpu:integer]", control_stats},
 	{"log.level", "[level:string]", log_level_method},
 	{"events.subscribe", "", subscribe},

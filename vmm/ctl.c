@@ -133,7 +133,7 @@ static void count_vm(void *opaque, const char *name, const char *path)
 	only->nr++;
 }
 
-static int find_socket(const char *name, char path[CONTROL_PATH_MAX], struct err *err)
+int ctl_find_socket(const char *name, char path[CONTROL_PATH_MAX], struct err *err)
 {
 	struct only only = {.nr = 0};
 	int rc;
@@ -314,7 +314,7 @@ static int run(struct request *r, struct err *err)
 		               r->argc ? r->argv[0] : "ctl");
 	if (r->path)
 		return converse(r, p, r->path, err);
-	rc = find_socket(r->name, path, err);
+	rc = ctl_find_socket(r->name, path, err);
 	return rc < 0 ? rc : converse(r, p, path, err);
 }
 

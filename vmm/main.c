@@ -10,6 +10,7 @@
 #include "vmm/exit_status.h"
 #include "vmm/log.h"
 #include "vmm/run.h"
+#include "vmm/trace_cmd.h"
 #include "vmm/util.h"
 
 #ifndef TRIVM_VERSION
@@ -29,6 +30,8 @@ static const struct command {
 	{"run", "run a virtual machine", run_main, run_help},
 	{"list", "list the virtual machines that run", list_main, list_help},
 	{"ctl", "ask a running virtual machine, and tell it what to do", ctl_main, ctl_help},
+	{"trace", "the journey of a packet: what happens to it, when, and where in the source",
+         trace_main, trace_help},
 	{"console", "attach to the console of one in the background", console_main, console_help},
 	{"doctor", "inspect this host: what works, and how to mend what does not", doctor_main,
          doctor_help},

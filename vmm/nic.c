@@ -257,6 +257,7 @@ int nic_switch(struct nic *nic, const char *spec, struct net_switch_report *repo
 /* The device first: it lets go of the transport's eventfds. */
 void nic_destroy(struct nic *nic)
 {
+	observer_stop(&nic->observer);
 	nic_failover_end(nic);
 	if (nic->has_net)
 		net_destroy(&nic->net);

@@ -11,6 +11,7 @@
 #include "devices/net/net.h"
 #include "devices/net/net_switch.h"
 #include "devices/net/port.h"
+#include "devices/virtio/observe.h"
 #include "vmm/err.h"
 #include "vmm/memory.h"
 #include "vmm/net_options.h"
@@ -30,6 +31,7 @@ struct nic {
 	_Atomic bool home_up;            /* the back-end is there */
 	int failover_fd;                 /* an eventfd: home_up has changed */
 	struct loop_source failover;
+	struct observer *observer; /* of the trace that was last asked for (control_trace.c) */
 	bool has_net;
 	struct net net;
 	struct virtio_transport transport;

@@ -70,14 +70,6 @@ static const struct {
 #undef X
 };
 
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
-}
-
 void trace_enter(const char *dev, unsigned ring)
 {
 	scope_dev = dev;
@@ -165,7 +157,7 @@ static void fill(struct trace_event *e, const struct trace_site *site, unsigned 
 static void record(const struct trace_site *site, const char *dev, unsigned ring,
                    const int64_t *args)
 {
-	uint64_t now = now_ns();
+	uint64_t now = clock_ns();
 	size_t at;
 
 	if (over(now) || dev != trace.request.dev || ring >= 64 ||
@@ -197,7 +189,7 @@ void trace_record(const struct trace_site *site, const char *dev, unsigned ring,
 int trace_arm(const struct trace_request *request)
 {
 	const uint64_t receive = UINT64_C(0x5555555555555555);
-	uint64_t now = now_ns();
+	uint64_t now = clock_ns();
 
 	if (!request->dev || !request->rings || !request->packets ||
 	    request->packets > TRACE_PACKETS_MAX || !request->limit_ms ||
@@ -235,7 +227,7 @@ void trace_disarm(void)
 enum trace_state trace_state(void)
 {
 	if (atomic_load(&trace.state) == TRACE_RUNNING)
-		over(now_ns());
+		over(clock_ns());
 	return (enum trace_state)atomic_load(&trace.state);
 }
 
@@ -248,7 +240,7 @@ size_t trace_read(size_t from, struct trace_event *events, size_t n)
 {
 	size_t got = 0;
 
-	atomic_store(&trace.lease, now_ns() + TRACE_LEASE_MS * MS);
+	atomic_store(&trace.lease, clock_ns() + TRACE_LEASE_MS * MS);
 	if (!trace.slots)
 		return 0;
 	for (; got < n && from + got < TRACE_EVENTS_MAX; got++) {

@@ -70,6 +70,15 @@ void virtio_queue_wake(struct virtio_device *dev, unsigned index)
 		virtio_kicks_signal(&q->kicks, q->events.kick_fd, false);
 }
 
+struct virtio_ways virtio_queue_ways(struct virtio_device *dev, unsigned index)
+{
+	struct virtio_ways ways = {.ioeventfd = false};
+
+	if (index < dev->nr_queues && dev->transport && dev->transport_ops->ways)
+		dev->transport_ops->ways(dev->transport, index, &ways);
+	return ways;
+}
+
 static void config_interrupt(struct virtio_device *dev)
 {
 	if (dev->transport)

@@ -127,6 +127,12 @@ struct virtio_device_ops {
 	int (*position)(struct virtio_device *dev, unsigned index, virtq_base_t *base);
 };
 
+/* How a queue's notifications and interrupts travel just now, for people. */
+struct virtio_ways {
+	bool ioeventfd; /* the kernel takes its notifications; else they are exits */
+	bool irqfd;     /* the kernel takes its call fd; else the VMM delivers interrupts */
+};
+
 /* The transport's half. The interrupts: any thread, dev->lock not needed, never blocks. */
 struct virtio_transport_ops {
 	/* A used-buffer interrupt for queue @index, delivered by the VMM itself. */
@@ -144,6 +150,8 @@ struct virtio_transport_ops {
 	 * of interrupts. What is to be reset does not run any more. dev->lock is held.
 	 */
 	void (*reset)(void *transport, int index);
+	/* Queue @index, which exists. Any thread. NULL: not known. */
+	void (*ways)(void *transport, unsigned index, struct virtio_ways *ways);
 };
 
 struct virtio_device {
@@ -212,6 +220,10 @@ static inline bool virtio_has(const struct virtio_device *dev, unsigned bit)
  * driver's settings are wrong.
  */
 int virtio_queue_take(struct virtio_device *dev, unsigned index, struct virtq *q, struct err *err);
+
+/* How queue @index's notifications and interrupts travel; all false without a transport. Main
+ * thread. */
+struct virtio_ways virtio_queue_ways(struct virtio_device *dev, unsigned index);
 
 /* Interrupt the driver for queue @index: by call_fd where there is one, else by the transport. Any
  * thread. */

@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <linux/virtio_ring.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "devices/virtio/queue_priv.h"
@@ -134,4 +135,70 @@ int virtio_inspect(struct virtio_device *dev, unsigned index, struct virtq_view 
 	view->has_base = v.has_base;
 	view->base = v.base;
 	return rc;
+}
+
+/* --- Watching --- */
+
+static void watch_split(struct virtq_watch *w, unsigned *available, unsigned *used)
+{
+	const struct vring_avail *a = w->areas.driver;
+	const struct vring_used *u = w->areas.device;
+	uint16_t avail_idx = get16(&a->idx), used_idx = get16(&u->idx);
+
+	*available = (unsigned)min_u64((uint16_t)(avail_idx - w->avail), w->size);
+	*used = (unsigned)min_u64((uint16_t)(used_idx - w->used), w->size);
+	w->avail = avail_idx;
+	w->used = used_idx;
+}
+
+/* What both sides do to a descriptor is to change its two flags (2.8.1). */
+static void watch_packed(struct virtq_watch *w, unsigned *available, unsigned *used)
+{
+	const struct vring_packed_desc *ring = w->areas.desc;
+	const uint16_t mask = BIT(VRING_PACKED_DESC_F_AVAIL) | BIT(VRING_PACKED_DESC_F_USED);
+
+	*available = *used = 0;
+	for (unsigned i = 0; i < w->size; i++) {
+		uint16_t flags = get16(&ring[i].flags) & mask;
+
+		if (flags == w->flags[i])
+			continue;
+		w->flags[i] = flags;
+		if (flags == 0 || flags == mask)
+			++*used;
+		else
+			++*available;
+	}
+}
+
+void virtq_watch_look(struct virtq_watch *w, unsigned *available, unsigned *used)
+{
+	if (w->packed)
+		watch_packed(w, available, used);
+	else
+		watch_split(w, available, used);
+}
+
+int virtq_watch_begin(struct virtq_watch *w, const struct virtq_config *config,
+                      struct virtq_features features, const struct memory *mem, struct err *err)
+{
+	unsigned available, used;
+	int rc;
+
+	*w = (struct virtq_watch){.packed = features.packed, .size = config->size};
+	rc = virtq_translate(config, features.packed, mem, &w->areas, err);
+	if (rc < 0)
+		return rc;
+	if (w->packed)
+		w->flags = calloc(w->size, sizeof(w->flags[0]));
+	if (w->packed && !w->flags)
+		return err_errno(err, -ENOMEM, "a queue's watch");
+	virtq_watch_look(w, &available, &used);
+	return 0;
+}
+
+void virtq_watch_end(struct virtq_watch *w)
+{
+	free(w->flags);
+	w->flags = NULL;
 }

@@ -73,4 +73,25 @@ int virtq_inspect(const struct virtq_config *config, struct virtq_features featu
 int virtio_inspect(struct virtio_device *dev, unsigned index, struct virtq_view *view,
                    struct virtq_desc_view *descs, unsigned nr, unsigned *got, struct err *err);
 
+/*
+ * A queue that is looked at again and again: what has moved in it since the last time? By its
+ * driver: entries of the available ring, or descriptors (packed). By whoever serves it: used
+ * entries, or used descriptors (packed: one for each chain).
+ */
+struct virtq_watch {
+	struct virtq_areas areas;
+	bool packed;
+	uint16_t size;
+	uint16_t avail, used; /* split: the indexes when they were last read */
+	uint16_t *flags;      /* packed: each descriptor's, at that time */
+};
+
+/* @config as in virtq_inspect(). 0, -EINVAL or -ENOMEM; then virtq_watch_end(). Any thread. */
+int virtq_watch_begin(struct virtq_watch *w, const struct virtq_config *config,
+                      struct virtq_features features, const struct memory *mem, struct err *err);
+void virtq_watch_end(struct virtq_watch *w); /* idempotent; zero is valid */
+
+/* Neither is above the queue's size, whatever a driver writes there. */
+void virtq_watch_look(struct virtq_watch *w, unsigned *available, unsigned *used);
+
 #endif

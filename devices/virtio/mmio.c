@@ -224,7 +224,18 @@ static void transport_reset(void *transport, int index)
 	pthread_mutex_unlock(&m->lock);
 }
 
+static void transport_ways(void *transport, unsigned index, struct virtio_ways *ways)
+{
+	struct virtio_mmio *m = transport;
+
+	pthread_mutex_lock(&m->lock);
+	ways->ioeventfd = m->queues[index].ioeventfd;
+	ways->irqfd = m->queues[index].irqfd;
+	pthread_mutex_unlock(&m->lock);
+}
+
 static const struct virtio_transport_ops transport_ops = {
+	.ways = transport_ways,
 	.queue_interrupt = transport_queue_interrupt,
 	.config_interrupt = transport_config_interrupt,
 	.running = transport_running,

@@ -239,7 +239,19 @@ static void transport_reset(void *transport, int index)
 	pthread_mutex_unlock(&p->lock);
 }
 
+static void transport_ways(void *transport, unsigned index, struct virtio_ways *ways)
+{
+	struct virtio_pci *p = transport;
+	const struct virtio_pci_queue *q = &p->queues[index];
+
+	pthread_mutex_lock(&p->lock);
+	ways->ioeventfd = q->ioeventfd;
+	ways->irqfd = q->irqfd.msix != NULL;
+	pthread_mutex_unlock(&p->lock);
+}
+
 const struct virtio_transport_ops virtio_pci_transport_ops = {
+	.ways = transport_ways,
 	.queue_interrupt = transport_queue_interrupt,
 	.config_interrupt = transport_config_interrupt,
 	.running = transport_running,
