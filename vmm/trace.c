@@ -11,6 +11,9 @@
  * himself first and looks at the gate then, who arms looks at the count while the gate is closed:
  * both sequentially consistent, so that one sees the other.
  *
+ * A trace begins in the midst of other packets: what comes before something that can be the
+ * beginning of a packet's way is left out.
+ *
  * Complete. Receive and transmit rings are two directions, each with its own count. When a
  * direction has its packets, no more are wanted, but what belongs to the last one is: later stages
  * of its way, each not before the last (`floor`), for TRACE_GRACE_MS, since some of them happen on
@@ -37,6 +40,7 @@ struct slot {
 
 /* Even rings, odd rings. */
 struct direction {
+	_Atomic bool begun; /* no more are left out because their packet's beginning was missed */
 	_Atomic unsigned packets;
 	_Atomic uint64_t done; /* when they were complete, ns; 0: not yet */
 	_Atomic int floor;     /* since then: the last stage that was recorded */
@@ -110,13 +114,25 @@ static bool over(uint64_t now)
 	return true;
 }
 
-/* Does an event at @stage still belong to what is wanted? Counts packets. */
+/* Can a packet's way begin with that, as far as it is seen? */
+static bool can_begin(const struct trace_site *site, enum trace_stage stage, bool sent)
+{
+	return site->point == TRACE_POINT_ring_used ||
+	       (stage != TRACE_NOTE && stage <= (sent ? TRACE_TAKE : TRACE_MOVE));
+}
+
+/* Is the event one of those that are wanted? Counts packets. */
 static bool wanted(struct direction *d, const struct trace_site *site, const int64_t *args,
                    uint64_t now)
 {
 	enum trace_stage stage = trace_point_stage(site->point);
 	unsigned more = 0;
 
+	if (!atomic_load(&d->begun)) {
+		if (!can_begin(site, stage, d == &trace.directions[1]))
+			return false;
+		atomic_store(&d->begun, true);
+	}
 	if (atomic_load(&d->done)) {
 		int floor = atomic_load(&d->floor);
 
@@ -210,6 +226,7 @@ int trace_arm(const struct trace_request *request)
 	for (unsigned i = 0; i < 2; i++) {
 		bool asked = request->rings & (i ? ~receive : receive);
 
+		atomic_store(&trace.directions[i].begun, false);
 		atomic_store(&trace.directions[i].packets, 0);
 		atomic_store(&trace.directions[i].floor, (int)TRACE_CARRY + 1);
 		atomic_store(&trace.directions[i].done, asked ? 0 : 1);

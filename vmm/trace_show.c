@@ -40,6 +40,7 @@ struct journey {
 	json_int_t at[TRACE_STAGES]; /* the first event of each stage, since its beginning, ns */
 	bool has[TRACE_STAGES];
 	bool spared;
+	bool asleep; /* the server is done with it, and has the driver kick again */
 };
 
 struct story {
@@ -129,6 +130,10 @@ static void join(struct story *s, size_t at)
 	struct line *l = &s->lines[at];
 	struct journey *j = &s->journeys[s->open[l->ring] - 1];
 
+	/* Notes behind that are about other packets, of the other direction perhaps. */
+	if (j->asleep && l->stage == TRACE_NOTE)
+		return;
+	j->asleep = j->has[TRACE_SHOW] && is_point(l, "kicks_on");
 	l->journey = s->open[l->ring];
 	if (!j->has[l->stage])
 		j->at[l->stage] = l->ns - s->lines[j->first].ns;

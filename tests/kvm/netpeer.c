@@ -110,12 +110,16 @@ static bool want_frame(uint32_t n)
 	return false;
 }
 
+/* With NETPEER_PAUSE_US in the environment: one by one, with that pause before each. */
 static bool exchange(uint32_t count)
 {
-	uint32_t sent = 0, got = 0;
+	const char *slow = getenv("NETPEER_PAUSE_US");
+	useconds_t pause_us = slow ? (useconds_t)strtoul(slow, NULL, 10) : 0;
+	uint32_t sent = 0, got = 0, window = slow ? 1 : WINDOW;
 
 	while (got < count) {
-		while (sent < count && sent - got < WINDOW)
+		usleep(pause_us);
+		while (sent < count && sent - got < window)
 			if (!send_frame(sent++)) {
 				perror("netpeer: sending");
 				return false;

@@ -88,7 +88,7 @@ static void others_are_not_recorded(void **state)
 	sent(NULL, 1, 0);
 	assert_int_equal(read_all(), 0);
 	trace_enter(nic, 1);
-	TRACE(msi_send, NULL, 0, "mine");
+	TRACE(chain_pop, NULL, 0, "mine");
 	trace_enter(other, 1);
 	TRACE(msi_send, NULL, 0, "not mine");
 	trace_leave();
@@ -125,6 +125,21 @@ static void it_ends_with_the_last_packets_interrupt(void **state)
 	/* In pieces, as a client asks. */
 	assert_int_equal(trace_read(n - 1, events, 5), 1);
 	assert_int_equal(trace_read(n, events, 5), 0);
+}
+
+static void it_begins_with_a_beginning(void **state)
+{
+	(void)state;
+	arm(BIT64(0) | BIT64(1), 1, 1000);
+	TRACE(kicks_off, nic, 1, "note");
+	TRACE(port_write, nic, 1, "the end of a frame");
+	TRACE(chain_push, nic, 1, "the end of a frame");
+	TRACE(chain_push, nic, 0, "the end of a frame");
+	assert_int_equal(read_all(), 0);
+	TRACE(chain_pop, nic, 1, "a beginning");
+	TRACE(port_read, nic, 0, "a beginning, when received");
+	TRACE(kicks_off, nic, 1, "note");
+	assert_int_equal(read_all(), 3);
 }
 
 static void each_direction_has_its_packets(void **state)
@@ -183,7 +198,7 @@ static void it_ends_when_it_is_full(void **state)
 	(void)state;
 	arm(BIT64(1), 1, 1000);
 	for (unsigned i = 0; i < TRACE_EVENTS_MAX + 10; i++)
-		TRACE(kicks_on, nic, 1, "again %d", i);
+		TRACE(kick_exit, nic, 1, "again %d", i);
 	assert_int_equal(trace_state(), TRACE_FULL);
 	assert_false(trace_armed());
 	assert_int_equal(read_all(), TRACE_EVENTS_MAX);
@@ -221,7 +236,7 @@ static void *recorder(void *arg)
 	unsigned ring = (unsigned)(uintptr_t)arg;
 
 	for (int64_t i = 0; !stop; i++)
-		TRACE(kicks_on, nic, ring, "%d", i, i + 1, i + 2, i + ring);
+		TRACE(kick_exit, nic, ring, "%d", i, i + 1, i + 2, i + ring);
 	return NULL;
 }
 
@@ -266,6 +281,7 @@ int main(void)
 		cmocka_unit_test(what_is_recorded_says_where_and_when),
 		cmocka_unit_test(others_are_not_recorded),
 		cmocka_unit_test(it_ends_with_the_last_packets_interrupt),
+		cmocka_unit_test(it_begins_with_a_beginning),
 		cmocka_unit_test(each_direction_has_its_packets),
 		cmocka_unit_test(chains_are_packets_where_only_the_ring_is_seen),
 		cmocka_unit_test(it_ends_when_its_time_is_over),
