@@ -4,19 +4,23 @@
 # Inside the lab: a NIC whose datapath is switched while TCP and UDP run through it, between vmm, vhost-net
 # and vhost-user (trivm-switch), all on one bridge. switching.sh short|full
 #
-# Each line: TRANSPORT RING PAIRS SWITCHES OPTIONS. Packed rings: the kernel's vhost-net has none.
+# Each line: TRANSPORT RING PAIRS SWITCHES OPTIONS [vectors]. Packed rings: the kernel's vhost-net has none.
+# vectors: meanwhile the guest moves its interrupts from one CPU to the other, for which its kernel masks and
+# unmasks their MSI-X entries.
 set -u
 here=$(dirname "$0")
 . "$here/lib.sh"
 . "$here/net-lib.sh"
 limit=${LIMIT:-400}
 
-short="pci split 1 15 offloads=on
+short="pci split 1 15 offloads=on vectors
 mmio packed 2 10 offloads=on"
 full="pci split 1 75 offloads=on
 mmio split 2 75 offloads=on
 pci packed 2 75 offloads=on
 mmio packed 1 75 offloads=off
+pci split 2 40 offloads=on vectors
+pci packed 1 30 offloads=on vectors
 pci split 1 30 notify=exit,inject=ioctl"
 
 # What is lost shall be lost on the road, not because a server on a busy machine was not in time.
@@ -47,7 +51,15 @@ iperf3 -c 192.168.77.1 -p 5202 -u -b 200K -l 100 -t "$SECONDS_IN_ALL" -f k >udp-
 b=$!
 iperf3 -c 192.168.77.1 -p 5203 -u -b 200K -l 100 -t "$SECONDS_IN_ALL" -R -f k >udp-in 2>&1 &
 c=$!
+irqs=$(sed -n 's/^ *\([0-9]*\):.*virtio.*put.*/\1/p' /proc/interrupts)
+moves=0
+while [ "$VECTORS" = vectors ] && kill -0 $a; do
+	moves=$((moves + 1))
+	for i in $irqs; do echo $((moves % 2)) >/proc/irq/$i/smp_affinity_list; done
+	sleep 0.05
+done 2>/dev/null
 wait $a && wait $b && wait $c && echo STREAMS-COMPLETE
+[ "$VECTORS" != vectors ] || [ $moves -lt 5 ] || echo MOVED
 for f in tcp udp-out udp-in; do sed -n "s/.*\(sender\|receiver\)/$f &/p" $f; grep -i error $f; done
 ping -c 3 -W 2 192.168.77.1 | grep -q ' 0% packet loss' && echo PING-AFTER
 # The emulated machine's clocks are not what this is about.
@@ -65,9 +77,10 @@ switch() { # SPEC
 	[[ $answer =~ \"gap_us\":\ *([0-9]+) ]] && echo "${BASH_REMATCH[1]} $1" >>gaps
 }
 
-one() { # TRANSPORT RING PAIRS SWITCHES OPTIONS
-	local name="switching: $1, $2, $3 pairs, $5, $4 times" out="switching-$1-$2-$3-$5" roads n=0 seconds last=vmm i
-	local multi= spec wrong=0 guest
+one() { # TRANSPORT RING PAIRS SWITCHES OPTIONS [vectors]
+	local name="switching: $1, $2, $3 pairs, $5${6:+, $6 moved}, $4 times" out="switching-$1-$2-$3-$5-${6:-}" roads n=0 seconds last=vmm i
+	local multi= spec wrong=0 guest cpus=$3
+	[ "${6:-}" != vectors ] || cpus=2
 	[ "$3" = 1 ] || multi=multi_queue
 	net_tap tap0 $multi
 	net_tap tap1
@@ -78,8 +91,8 @@ one() { # TRANSPORT RING PAIRS SWITCHES OPTIONS
 	seconds=$(($4 * 2 + 6))
 	rm -f gaps ready
 	touch gaps
-	trivm run --name g -m 256M -c "$3" -p ip=off --net "tap:tap0,transport=$1,ring=$2,queues=$3,$5" --exec "PAIRS=$3
-SECONDS_IN_ALL=$seconds
+	trivm run --name g -m 256M -c "$cpus" -p ip=off --net "tap:tap0,transport=$1,ring=$2,queues=$3,$5" --exec "PAIRS=$3
+SECONDS_IN_ALL=$seconds VECTORS=${6:-}
 $(cat guest-script)" >"$out" 2>&1 </dev/null &
 	guest=$!
 	for i in $(seq 600); do [ ! -e ready ] || break; kill -0 $guest 2>/dev/null || break; sleep 0.2; done
@@ -114,12 +127,71 @@ $(cat guest-script)" >"$out" 2>&1 </dev/null &
 	[ $status = 0 ] || { fail "$name: the guest ended with $status" "$out"; return; }
 	[ $wrong = 0 ] || { fail "$name: $wrong switches failed" "$out"; return; }
 	[ "$(wc -l <gaps)" = "$4" ] || { fail "$name: $(wc -l <gaps) switches" "$out"; return; }
-	for i in STREAMS-COMPLETE PING-AFTER ANSWER-END; do
+	for i in STREAMS-COMPLETE PING-AFTER ANSWER-END ${6:+MOVED}; do
 		grep -qx $i "$out" || { fail "$name: no $i" "$out"; return; }
 	done
 	# What the guest sent arrived, all of it: iperf3 counts by sequence numbers.
 	grep -qE '^udp-out .* 0/[0-9]+ \(0%\)  receiver' "$out" || { fail "$name: datagrams of the guest were lost" "$out"; return; }
 	if grep -q '^DMESG' "$out"; then fail "$name: messages of the guest's kernel" "$out"; else pass "$name"; fi
+}
+
+# Meanwhile the guest's driver goes and comes back, so that a switch meets it at any point of that. Each time
+# it has to work. TRANSPORT COUNT: of rebinds; switches are made until they are done.
+rebound() {
+	local name="switching: $1, the driver is unbound and bound $2 times" out="rebound-$1" n=0 wrong=0 guest switch spec answer
+	net_tap tap0
+	net_tap tap1
+	rm -f ready
+	trivm-switch --port "$PWD/sw.sock" --uplink tap:tap1 >switch.log 2>&1 &
+	switch=$!
+	timeout "$limit" trivm run --name g -m 256M -p ip=off --net "tap:tap0,transport=$1" --exec '
+		up() { ip link set eth0 up && ip addr replace 192.168.77.2/24 dev eth0; }
+		answers() {
+			n=0
+			until ping -c 1 -W 1 192.168.77.1 >/dev/null 2>&1; do n=$((n + 1)); [ $n -lt 25 ] || return 1; done
+		}
+		up; answers || exit 3
+		wget -q -O /dev/null http://192.168.77.1:8080/cgi-bin/ready
+		dev=$(basename "$(readlink /sys/class/net/eth0/device)")
+		i=0
+		while [ $i -lt '"$2"' ]; do
+			ping -i 0.01 192.168.77.1 >/dev/null 2>&1 &
+			echo "$dev" >/sys/bus/virtio/drivers/virtio_net/unbind
+			kill $!
+			echo "$dev" >/sys/bus/virtio/drivers/virtio_net/bind
+			up; answers || { echo "STUCK after $i"; break; }
+			i=$((i + 1))
+		done
+		echo "REBOUND $i"
+		wget -q -O - http://192.168.77.1:8080/blob | md5sum
+		dmesg -r | sed -n "s/^<[0-4]>//p" | grep -E "virtio|eth0|NETDEV" | sed "s/^/COMPLAINT /"' >"$out" 2>&1 </dev/null &
+	guest=$!
+	for spec in $(seq 600); do [ ! -e ready ] || break; kill -0 $guest 2>/dev/null || break; sleep 0.2; done
+	while kill -0 $guest 2>/dev/null; do
+		for spec in "vhost-user,socket=$PWD/sw.sock" vhost-net vmm; do
+			# At the end the control socket goes, under our hands.
+			answer=$(trivm ctl g net net0 datapath "$spec" 2>&1) && n=$((n + 1)) || { kill -0 $guest 2>/dev/null && sleep 1; kill -0 $guest 2>/dev/null && { echo "     to $spec: $answer"; wrong=$((wrong + 1)); }; }
+			sleep 0.0$((RANDOM % 10))
+		done
+	done
+	wait $guest
+	local status=$?
+	kill $switch
+	wait $switch 2>/dev/null
+	ip link del tap0
+	ip link del tap1
+	if [ $status != 0 ]; then
+		fail "$name: the guest ended with $status" "$out"
+	elif [ $wrong != 0 ] || [ $n -lt 3 ]; then
+		fail "$name: $wrong of $n switches failed" "$out"
+	elif ! grep -qx "REBOUND $2" "$out" || ! grep -qF "$want" "$out"; then
+		fail "$name: it did not work each time" "$out"
+	elif grep -q '^COMPLAINT' "$out"; then
+		fail "$name: complaints of the guest's kernel" "$out"
+	else
+		pass "$name"
+		echo "     $n switches meanwhile"
+	fi
 }
 
 # The back-end is killed and started again, as often as COUNT; meanwhile the fallback has the packets.
@@ -134,7 +206,7 @@ failovers() {
 	switch=$!
 	trivm run --name g -m 256M -p ip=off \
 		--net "port=tap:tap0,datapath=vhost-user,socket=$PWD/sw.sock,fallback=$1,failback=on,transport=$2" --exec "PAIRS=1
-SECONDS_IN_ALL=$seconds
+SECONDS_IN_ALL=$seconds VECTORS=
 $(cat guest-script)" >"$out" 2>&1 </dev/null &
 	guest=$!
 	road() { # DATAPATH: wait until it has the packets
@@ -184,12 +256,14 @@ END
 chmod +x www/cgi-bin/ready
 
 case ${1:-short} in
-full) lines=$full kills=50 ;;
-*) lines=$short kills=3 ;;
+full) lines=$full kills=50 rebinds=30 ;;
+*) lines=$short kills=3 rebinds=3 ;;
 esac
-while read -r transport ring pairs switches options <&3; do
-	one "$transport" "$ring" "$pairs" "$switches" "$options"
+while read -r transport ring pairs switches options vectors <&3; do
+	one "$transport" "$ring" "$pairs" "$switches" "$options" "$vectors"
 done 3<<<"$lines"
+rebound pci $rebinds
+[ $rebinds = 3 ] || rebound mmio $rebinds
 failovers vmm pci $kills
 failovers vhost-net mmio $kills
 if dmesg -l err,warn | grep -v -i -E 'promiscuous|kvm|hrtimer|clocksource'; then fail "switching: messages of the host's kernel"; else pass "switching: the host's kernel is silent"; fi
