@@ -15,6 +15,7 @@
 
 #include "vmm/control_path.h"
 #include "vmm/ctl_client.h"
+#include "vmm/ctl_sample.h"
 #include "vmm/exit_status.h"
 #include "vmm/log.h"
 #include "vmm/util.h"
@@ -22,6 +23,8 @@
 #define EXIT_REFUSED   1 /* the VM said no, or could not be asked */
 #define ANSWER_SECONDS 30
 #define LIST_SECONDS   2
+
+#define STATS_PROMETHEUS "stats --prometheus"
 
 struct pattern {
 	const char *words;
@@ -55,6 +58,7 @@ static const struct pattern patterns[] = {
 	{"devices ID rings --descriptors", "device.rings", "{\"descriptors\": true}",
          "and their descriptors"},
 	{"stats", "stats", NULL, "what KVM counts, and the threads of this VM"},
+	{STATS_PROMETHEUS, "stats", NULL, "all counts in Prometheus' text format"},
 	{"stats VCPU", "stats", NULL, "of one virtual CPU"},
 	{"log", "log.level", NULL, "what is logged"},
 	{"log LEVEL", "log.level", NULL, "log error, warning, info or debug from now on"},
@@ -237,6 +241,15 @@ static int converse(const struct request *r, const struct pattern *p, const char
 	rc = ctl_connect(&c, path, ANSWER_SECONDS, err);
 	if (rc < 0) {
 		json_decref(params);
+		return rc;
+	}
+	if (strcmp(p->words, STATS_PROMETHEUS) == 0) {
+		json_decref(params);
+		rc = ctl_sample(&c, &result, err);
+		if (rc == 0)
+			ctl_prometheus(stdout, result);
+		json_decref(result);
+		ctl_close(&c);
 		return rc;
 	}
 	rc = ctl_call(&c, p->method ? p->method : r->argv[1], params, &result, err);

@@ -74,4 +74,9 @@ counted_start threads 'ready' -k "$guests/net.elf" --net none,id=n -p 'mode=idle
 same "counters: threads have roles" 'datapath main vcpu vcpu' \
 	"$("$trivm" ctl --control "$sockets/threads" stats | awk '$3 ~ /^(main|vcpu|datapath|vhost-worker|backend)$/ { print $3 }' |
 		sort | paste -s -d ' ')"
+for what in '^# TYPE trivm_vcpu_user_exits_total counter$' '^trivm_vcpu_exits_total{vm="[^"]*",vcpu="1"} [0-9]+$' \
+	'^trivm_queue_kicks_total{vm="[^"]*",nic="n",queue="0",direction="rx",way="ioeventfd"} 1$'; do
+	run_limited "$trivm" ctl --control "$sockets/threads" stats --prometheus
+	judge "counters: for Prometheus: $what" 0 "$what"
+done
 counted_end threads
