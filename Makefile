@@ -27,7 +27,7 @@ ALL_LDFLAGS := -pthread -Wl,-z,relro,-z,now $(if $(SANITIZE),-fsanitize=$(SANITI
 # Static: libraries less to load at each start.
 LIBS := -l:libfdt.a -l:libjansson.a
 
-SOURCES := $(filter-out vmm/main.c,$(wildcard vmm/*.c arch/x86/*.c devices/*.c devices/*/*.c))
+SOURCES := $(filter-out vmm/main.c,$(wildcard vmm/*.c arch/x86/*.c devices/*.c devices/*/*.c compare/*.c))
 OBJECTS := $(SOURCES:%.c=$(BUILD)/obj/%.o) $(BUILD)/arch/x86/dsdt_aml.o
 
 # The switch: its parts in a library of their own, so that unit tests link them too.
@@ -46,6 +46,13 @@ include tests/tests.mk
 $(BUILD)/obj/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+# What compare's guests run, and the object that has it inside (.incbin).
+$(BUILD)/compare/peer: compare/guest/peer.c guest-images/linux/nolibc.h
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 -I. $(WARN) -Os -static -nostdlib -ffreestanding -fno-stack-protector -fno-pie -no-pie \
+		-fno-asynchronous-unwind-tables -Wl,--build-id=none,-z,noseparate-code -s -o $@ $<
+$(BUILD)/obj/compare/guest.o: $(BUILD)/compare/peer compare/guest/exec
 
 $(BUILD)/libtrivm.a: $(OBJECTS)
 	@rm -f $@

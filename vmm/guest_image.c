@@ -60,10 +60,13 @@ static void put(struct cpio *c, const void *bytes, size_t len)
 		c->data[c->len++] = 0;
 }
 
+#define HEAD_LEN  110
+#define ENTRY_MAX (HEAD_LEN + 64 + 8) /* header, name, padding */
+
 static void put_entry(struct cpio *c, unsigned ino, unsigned mode, const char *name,
                       const void *content, size_t len)
 {
-	char head[110 + 64];
+	char head[HEAD_LEN + 64];
 	int n = snprintf(head, sizeof(head),
 	                 "070701%08x%08x%08x%08x%08x%08x%08zx%08x%08x%08x%08x%08zx%08x%s", ino,
 	                 mode, 0, 0, 1, 0, len, 0, 0, 0, 0, strlen(name) + 1, 0, name);
@@ -72,25 +75,42 @@ static void put_entry(struct cpio *c, unsigned ino, unsigned mode, const char *n
 	put(c, content, len);
 }
 
+int guest_image_archive(const struct guest_file *files, size_t nr, uint8_t **data, size_t *len)
+{
+	char name[sizeof("trivm/") + GUEST_FILE_NAME_MAX];
+	struct cpio c = {.size = 2 * ENTRY_MAX};
+
+	for (size_t i = 0; i < nr; i++) {
+		if (strlen(files[i].name) > GUEST_FILE_NAME_MAX)
+			return -EINVAL;
+		c.size += files[i].len + ENTRY_MAX;
+	}
+	c.data = malloc(c.size);
+	if (!c.data)
+		return -ENOMEM;
+	put_entry(&c, 1, S_IFDIR | 0755, "trivm", "", 0);
+	for (size_t i = 0; i < nr; i++) {
+		snprintf(name, sizeof(name), "trivm/%s", files[i].name);
+		put_entry(&c, (unsigned)i + 2, S_IFREG | 0755, name, files[i].data, files[i].len);
+	}
+	put_entry(&c, 0, 0, "TRAILER!!!", "", 0);
+	*data = c.data;
+	*len = c.len;
+	return 0;
+}
+
 int guest_image_exec_archive(const char *command, uint8_t **data, size_t *len)
 {
 	static const char start[] = "#!/bin/sh\n";
 	size_t script_len = sizeof(start) - 1 + strlen(command) + 1;
 	char *script = malloc(script_len + 1);
-	struct cpio c = {.size = script_len + 1024};
+	struct guest_file file = {.name = "exec", .data = script, .len = script_len};
+	int rc;
 
-	c.data = malloc(c.size);
-	if (!script || !c.data) {
-		free(script);
-		free(c.data);
+	if (!script)
 		return -ENOMEM;
-	}
 	snprintf(script, script_len + 1, "%s%s\n", start, command);
-	put_entry(&c, 1, S_IFDIR | 0755, "trivm", "", 0);
-	put_entry(&c, 2, S_IFREG | 0755, "trivm/exec", script, script_len);
-	put_entry(&c, 0, 0, "TRAILER!!!", "", 0);
+	rc = guest_image_archive(&file, 1, data, len);
 	free(script);
-	*data = c.data;
-	*len = c.len;
-	return 0;
+	return rc;
 }

@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "compare/compare.h"
+#include "compare/options.h"
 #include "vmm/config.h"
 #include "vmm/attach.h"
 #include "vmm/ctl.h"
@@ -33,6 +35,8 @@ static const struct command {
 	{"trace", "the journey of a packet: what happens to it, when, and where in the source",
          trace_main, trace_help},
 	{"console", "attach to the console of one in the background", console_main, console_help},
+	{"compare", "a guest on each road of its NIC, measured side by side", compare_main,
+         compare_help},
 	{"doctor", "inspect this host: what works, and how to mend what does not", doctor_main,
          doctor_help},
 	{"help", "this list; `trivm help run`: the options of run", help_main, NULL},
@@ -70,6 +74,10 @@ static int words_main(int argc, char **argv)
 {
 	if (argc > 0 && strcmp(argv[0], "run") == 0) {
 		config_print_words(stdout);
+		return 0;
+	}
+	if (argc > 0 && strcmp(argv[0], "compare") == 0) {
+		compare_options_words(stdout);
 		return 0;
 	}
 	if (argc > 0 && strcmp(argv[0], "ctl") == 0) {
