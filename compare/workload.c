@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 
 #include "compare/child.h"
 #include "compare/guest.h"
@@ -102,14 +101,6 @@ static int run_iperf(const struct workload *w, const struct road_guest *g, unsig
 	if (rc == 0 && w->udp)
 		values[M_LOSS] = r.loss_percent;
 	return rc;
-}
-
-static uint64_t clock_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
 }
 
 /* One datagram and its echo, in microseconds; negative: lost. An older one's echo is not it. */
