@@ -14,7 +14,10 @@ guest=/usr/local/lib/trivm/guest
 common="-m 192M"
 
 # NAME: the words of --net behind the port, or qemu, or qemu-vhost (with vhost=on).
-# NAMES="qemu-vhost vhost-net vhost-net-mmio" is the second road beside QEMU's.
+# NAMES="qemu-vhost vhost-net vhost-net-mmio" is the second road beside QEMU's,
+# NAMES="qemu-testpmd testpmd testpmd-mmio testpmd-packed" the third: each with a testpmd of its own between it
+# and its tap. That polls, so the others' are stopped while one is measured; with a second processor in the lab
+# (lab/run --qemu -smp --qemu 2) it has that one.
 names=${NAMES:-qemu default notify-exit inject-ioctl exit-ioctl mmio packed}
 words() {
 	case $1 in
@@ -26,19 +29,53 @@ words() {
 	packed) echo ,ring=packed ;;
 	vhost-net) echo ,datapath=vhost-net ;;
 	vhost-net-mmio) echo ,datapath=vhost-net,transport=mmio ;;
+	testpmd) ;;
+	testpmd-mmio) echo ,transport=mmio ;;
+	testpmd-packed) echo ,ring=packed ;;
 	esac
 }
 
 say() { echo "lab-net: $*" >&2; }
 
+declare -A pmd # NAME: its testpmd
+start_testpmd() { # NAME TAP: makes the tap and the socket guest-NAME/sock
+	local dir=$PWD/guest-$1
+	# Each from a standard input without an end, at which it would end.
+	sleep 100000 | exec dpdk-testpmd --lcores "0@0,1@$(($(nproc) - 1))" --no-huge -m 256 --no-pci --no-telemetry \
+		--file-prefix "$1" --vdev "net_vhost0,iface=$dir/sock,queues=1" --vdev "net_tap0,iface=$2" -- \
+		--total-num-mbufs=8192 --forward-mode=io --auto-start >"$dir/testpmd.log" 2>&1 &
+	pmd[$1]=$!
+	for _ in $(seq 300); do
+		[ -S "$dir/sock" ] && ip link show "$2" >/dev/null 2>&1 && return 0
+		sleep 0.1
+	done
+	say "$1: no testpmd within 30 s"
+	tail -20 "$dir/testpmd.log" >&2
+	exit 1
+}
+is_awake() { # NAME STOP|CONT: the one that polls for it
+	[ -z "${pmd[$1]:-}" ] || kill "-$2" "${pmd[$1]}"
+}
+
 start() { # NAME NUMBER
-	local net=192.168.$((100 + $2)) tap=bench$2 dir=guest-$1 command vhost=off
+	local net=192.168.$((100 + $2)) tap=bench$2 dir=guest-$1 command vhost=off memory=() netdev port
 	mkdir -p "$dir/trivm"
 	command="ip link set eth0 up; ip addr add $net.2/24 dev eth0; iperf3 -s -D; sleep 100000"
-	ip tuntap add dev "$tap" mode tap vnet_hdr
+	port=tap:$tap
+	case $1 in
+	*testpmd*)
+		start_testpmd "$1" "$tap"
+		port=datapath=vhost-user,socket=$PWD/$dir/sock
+		memory=(-object memory-backend-memfd,id=m,size=192M,share=on -numa node,memdev=m
+			-chardev "socket,id=c,path=$PWD/$dir/sock")
+		netdev=vhost-user,id=n,chardev=c
+		;;
+	*) ip tuntap add dev "$tap" mode tap vnet_hdr ;;
+	esac
 	ip addr add "$net.1/24" dev "$tap"
 	ip link set "$tap" up
 	[ "$1" != qemu-vhost ] || vhost=on
+	netdev=${netdev:-tap,id=n,ifname=$tap,script=no,downscript=no,vhost=$vhost}
 	if [[ $1 == qemu* ]]; then
 		printf '#!/bin/sh\n%s\n' "$command" >"$dir/trivm/exec"
 		chmod 755 "$dir/trivm/exec"
@@ -46,13 +83,13 @@ start() { # NAME NUMBER
 		cat "$guest/initrd.img" "$dir/exec.cpio" >"$dir/initrd"
 		qemu-system-x86_64 -M q35 -enable-kvm -cpu host $common -nographic -nodefaults -serial "file:$dir/log" \
 			-kernel "$guest/vmlinuz" -initrd "$dir/initrd" -append "console=ttyS0 quiet ip=off" \
-			-netdev "tap,id=n,ifname=$tap,script=no,downscript=no,vhost=$vhost" \
+			"${memory[@]}" -netdev "$netdev" \
 			-device virtio-net-pci,netdev=n,disable-legacy=on,romfile= >"$dir/errors" 2>&1 </dev/null &
 	else
-		trivm run $common -p ip=off --net "tap:$tap$(words "$1")" --exec "$command" >"$dir/log" 2>&1 </dev/null &
+		trivm run $common -p ip=off --net "$port$(words "$1")" --exec "$command" >"$dir/log" 2>&1 </dev/null &
 	fi
 	for _ in $(seq 90); do
-		ping -c 1 -W 1 "$net.2" >/dev/null 2>&1 && return 0
+		ping -c 1 -W 1 "$net.2" >/dev/null 2>&1 && is_awake "$1" STOP && return 0
 	done
 	say "$1: the guest did not answer within 90 s"
 	cat "$dir/log" "$dir/errors" 2>/dev/null | tail -20 >&2
@@ -88,7 +125,9 @@ for round in $(seq "$rounds"); do
 	for what in tcp-in tcp-out udp-in udp-out ping; do
 		n=0
 		for name in $names; do
+			is_awake "$name" CONT
 			echo "$round $what $name $(measure $what 192.168.$((100 + n)).2)" >>figures
+			is_awake "$name" STOP
 			n=$((n + 1))
 		done
 	done

@@ -5,6 +5,9 @@
 # vSwitch with DPDK (which connects to us), and trivm-switch. vhost-user.sh short|full [BACKEND...]
 #
 # Each line: BACKEND TRANSPORT RING QUEUES
+#
+# testpmd and Open vSwitch poll: in a lab of two processors (lab/run --qemu -smp --qemu 2) they have the
+# last one and leave the other to the guest, which has one vCPU, also for two pairs of queues.
 set -u
 here=$(dirname "$0")
 . "$here/lib.sh"
@@ -25,6 +28,7 @@ full=$(for b in testpmd ovs switch; do
 done)
 
 host=192.168.77.1 address=192.168.77.2/24
+poller=$(($(nproc) - 1)) # the processor of those that poll
 net_host
 modprobe tun
 dmesg -C
@@ -46,7 +50,7 @@ wait_for() {
 # into br0; BACKEND_kill kills it, as by accident.
 
 testpmd_start() {
-	dpdk-testpmd --lcores 0@0,1@0 --no-huge -m 256 --no-pci --no-telemetry \
+	dpdk-testpmd --lcores "0@0,1@$poller" --no-huge -m 256 --no-pci --no-telemetry \
 		--vdev "net_vhost0,iface=$PWD/pmd.sock,queues=$1" --vdev net_tap0,iface=dtap0 -- \
 		--total-num-mbufs=8192 --rxq="$1" --txq="$1" --forward-mode=io --auto-start \
 		<stdin >>testpmd.log 2>&1 &
@@ -71,7 +75,7 @@ ovs_start() {
 		ovsdb-tool create ovs.db /usr/share/openvswitch/vswitch.ovsschema
 		ovsdb-server --remote=punix:/run/openvswitch/db.sock --detach --pidfile --log-file=ovsdb.log ovs.db
 		ovs-vsctl --no-wait init
-		ovs-vsctl --no-wait set Open_vSwitch . other_config:dpdk-init=true other_config:pmd-cpu-mask=1 \
+		ovs-vsctl --no-wait set Open_vSwitch . other_config:dpdk-init=true "other_config:pmd-cpu-mask=$((1 << poller))" \
 			other_config:dpdk-lcore-mask=1 other_config:dpdk-socket-mem=256 \
 			other_config:pmd-maxsleep=500 `# or it keeps the only processor from the guest` \
 			'other_config:dpdk-extra="--no-pci --no-telemetry"'
@@ -111,7 +115,7 @@ one() { # BACKEND TRANSPORT RING QUEUES
 	# uplink has one; Open vSwitch has a queue for each of its polling threads, of which it has one here.
 	[ "$1" = testpmd ] || net_ways=tx
 	"$1_start" "$4" || { fail "$name: no $1" "$(log_of "$1")"; return; }
-	net_guest "$name" "vu-$1-$2-$3-$4" $host $address "$4" "$4" \
+	net_guest "$name" "vu-$1-$2-$3-$4" $host $address "$4" 1 \
 		"datapath=vhost-user,$socket,transport=$2,ring=$3,queues=$4,wait=60" ||
 		tail -n 15 "$(log_of "$1")" | cut -c1-200 | sed 's/^/     /'
 	"$1_kill"
