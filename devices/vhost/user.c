@@ -208,6 +208,7 @@ static int post_eventfd(struct vhost *v, uint32_t request, unsigned index, int f
 
 static int user_vring_call(struct vhost *v, unsigned index, int fd)
 {
+	user_of(v)->call_fd[index] = fd;
 	return post_eventfd(v, VU_SET_VRING_CALL, index, fd);
 }
 
@@ -236,11 +237,29 @@ static int user_vring_kick(struct vhost *v, unsigned index, int fd)
 	return rc < 0 ? rc : vu_exchange(user_of(v), &msg, &fd, fd >= 0, 0, 0);
 }
 
+/*
+ * A ring was stopped alone and is started again (VIRTIO_F_RING_RESET): the others are told their
+ * call eventfd once more, for DPDK's sake. Its library takes a stopped ring for a stopped device
+ * (vhost_user_get_vring_base() calls destroy_device()), on which testpmd's net_vhost and Open
+ * vSwitch forget which rings are ready; but when the device comes back, only rings whose own state
+ * has changed are announced to them. A ring that gets a call eventfd is announced anew. To others
+ * it is the eventfd that they have.
+ */
 static int user_vring_start(struct vhost *v, unsigned index)
 {
-	(void)v;
-	(void)index;
-	return 0;
+	struct vhost_user *u = user_of(v);
+	int rc = 0;
+
+	if (!u->stopped_one)
+		return 0;
+	u->stopped_one = false;
+	for (unsigned i = 0; i < v->nr_rings && rc == 0; i++) {
+		struct vu_msg msg = eventfd_message(VU_SET_VRING_CALL, i, u->call_fd[i]);
+
+		if (i != index && vhost_ring_runs(v, i))
+			rc = vu_exchange(u, &msg, &u->call_fd[i], u->call_fd[i] >= 0, 0, 0);
+	}
+	return rc;
 }
 
 static int user_vring_stop(struct vhost *v, unsigned index, virtq_base_t *base)
@@ -253,6 +272,7 @@ static int user_vring_stop(struct vhost *v, unsigned index, virtq_base_t *base)
 	};
 	int rc = vu_exchange(u, &msg, NULL, 0, sizeof(struct vu_state), sizeof(struct vu_state));
 
+	u->stopped_one = v->running != 0;
 	if (rc == 0 && u->rx.msg.p.state.index != index)
 		rc = vu_fail(u, VU_GET_VRING_BASE, "the base of another ring");
 	if (rc == 0) {

@@ -50,8 +50,10 @@ struct vhost_user {
 	uint64_t protocol; /* protocol features in use: mask */
 	uint64_t slots;    /* memory regions that it takes */
 	bool mem_sent;
-	uint8_t status;   /* that it was told last */
-	uint64_t enabled; /* rings that shall move packets when they run: mask */
+	uint8_t status;               /* that it was told last */
+	uint64_t enabled;             /* rings that shall move packets when they run: mask */
+	int call_fd[VHOST_RINGS_MAX]; /* of rings that run; the caller's */
+	bool stopped_one; /* a ring was stopped while others ran, and none was started since */
 
 	/*
 	 * Where the back-end notes what it has in flight. Given by one back-end and handed to its

@@ -281,7 +281,7 @@ void vhost_user_detach(struct vhost_user *u)
 	u->nr_posted = 0;
 	u->offered = u->protocol = u->slots = 0;
 	u->status = 0;
-	u->inflight_old = false;
+	u->inflight_old = u->stopped_one = false;
 	u->vhost.running = 0;
 }
 

@@ -30,6 +30,15 @@ meet() { # WORD WHOM: until so many have said it
 	local n=0
 	until [ "$(say "$1-$ME" | grep -c "^$1-")" -ge "$2" ]; do n=$((n + 1)); [ $n -lt 120 ] || { echo "waited for: $1"; exit 3; }; sleep 1; done
 }
+# iperf3's server has one client at a time, and may still be busy with the last one's end.
+flow() { # OPTIONS
+	for try in 1 2 3; do
+		iperf3 "$@" >flow 2>&1 && return 0
+		sed -n "s/^iperf3: /$*: attempt $try: /p" flow
+		sleep 2
+	done
+	return 1
+}
 n=0
 until A=$(ip -4 -o addr show dev eth0 | sed -n 's/.*inet \([^/]*\).*/\1/p'); [ "$A" ]; do n=$((n + 1)); [ $n -lt 60 ] || exit 4; sleep 1; done
 say "at-$ME-$A" >/dev/null
@@ -41,7 +50,7 @@ for other in $all; do
 done
 meet pinged "$N"
 next=$(echo "$all" | sed -n "s/^$((ME + 1))-//p")
-[ $((ME % 2)) = 0 ] || { iperf3 -c "$next" -t 2 >/dev/null 2>&1 && iperf3 -c "$next" -t 2 -R >/dev/null 2>&1 && echo IPERF; }
+[ $((ME % 2)) = 0 ] || { flow -c "$next" -t 2 && flow -c "$next" -t 2 -R && echo IPERF; }
 meet measured "$N"
 echo "MD5 $(wget -q -O - http://10.0.2.2:8080/blob | md5sum)"
 meet fetched "$N"

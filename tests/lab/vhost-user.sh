@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
 # Inside the lab: a NIC whose packets another process moves (datapath=vhost-user): DPDK's testpmd, Open
-# vSwitch with DPDK (which connects to us), and trivm-switch. vhost-user.sh short|full [BACKEND...]
+# vSwitch with DPDK (which connects to us), and trivm-switch. vhost-user.sh short|full|kills [BACKEND...]
 #
 # Each line: BACKEND TRANSPORT RING QUEUES
 #
@@ -122,12 +122,12 @@ one() { # BACKEND TRANSPORT RING QUEUES
 }
 
 # A guest that reboots itself: the machine is built anew, and connects anew.
-reboots() { # BACKEND
-	local name="vhost-user: $1, the guest reboots" out=reboot-$1
+reboots() { # BACKEND TRANSPORT RING
+	local name="vhost-user: $1, $2, $3, the guest reboots" out=reboot-$1-$2-$3
 	rm -f counted
 	"$1_start" 1 || { fail "$name: no $1" "$(log_of "$1")"; return; }
 	if expect "$name" 0 "$out" trivm run -m 256M -p ip=off --on-reset reboot \
-		--net "datapath=vhost-user,$socket,wait=60" --exec "
+		--net "datapath=vhost-user,$socket,transport=$2,ring=$3,wait=60" --exec "
 			ip link set eth0 up; ip addr replace $address dev eth0
 			n=0
 			until time=\$(wget -q -O - http://$host:8080/cgi-bin/count); do
@@ -214,10 +214,14 @@ refuses() { # STATUS WORDS OPTIONS
 	if grep -q "$2" $out; then pass "$name"; else fail "$name: not with '$2'" $out; fi
 }
 
+reboots="pci split"
 times=${TIMES:-0} # each back-end is killed, with either ring; in the short form switching.sh does that
 case ${1:-short} in
-full) lines=$full times=${TIMES:-100} ;;
-none) lines= ;; # only what is below
+full)
+	lines=$full times=${TIMES:-100}
+	reboots=$(for t in pci mmio; do for r in split packed; do echo $t $r; done; done)
+	;;
+kills) lines='' reboots='' times=${TIMES:-100} ;;
 *) lines=$short ;;
 esac
 shift
@@ -229,7 +233,9 @@ while read -r backend transport ring queues <&3 && [ -n "$backend" ]; do
 	[[ " $backends " != *" $backend "* ]] || one "$backend" "$transport" "$ring" "$queues"
 done 3<<<"$lines"
 for backend in $backends; do
-	reboots "$backend"
+	while read -r transport ring <&3 && [ -n "$transport" ]; do
+		reboots "$backend" "$transport" "$ring"
+	done 3<<<"$reboots"
 	# It takes longer to start than connections live, where one processor has to do everything.
 	[ "$backend" != ovs ] && [ "$times" != 0 ] || continue
 	killed "$backend" split "$times"

@@ -107,11 +107,11 @@ on_macvtap() {
 }
 
 # A guest that reboots itself comes up with a NIC that works, and the first machine left nothing behind.
-reboots() {
-	local name="vhost-net: the guest reboots" out=reboot
+reboots() { # TRANSPORT
+	local name="vhost-net: $1, the guest reboots" out=reboot
 	rm -f counted
 	expect "$name" 0 $out trivm run -m 256M -p ip=off --on-reset reboot \
-		--net tap:tap0,datapath=vhost-net --exec "
+		--net "tap:tap0,datapath=vhost-net,transport=$1" --exec "
 			ip link set eth0 up; ip addr replace $address dev eth0
 			n=0
 			until time=\$(wget -q -O - http://$host:8080/cgi-bin/count); do
@@ -204,8 +204,8 @@ esac
 while read -r transport queues options <&3; do
 	one "$transport" "$queues" "$options"
 done 3<<<"$lines"
-[ "${1:-short}" = short ] || { net_link "vhost-net" tap:tap0,datapath=vhost-net; on_intx; vectors; on_ovs; on_macvtap; }
-reboots
+[ "${1:-short}" = short ] || { net_link "vhost-net" tap:tap0,datapath=vhost-net; on_intx; vectors; on_ovs; on_macvtap; reboots mmio; }
+reboots pci
 refuses 120 "split rings only" tap:tap0,datapath=vhost-net,ring=packed
 refuses 2 "to a tap only" user,datapath=vhost-net
 refuses 2 "record them on the tap" tap:tap0,datapath=vhost-net,pcap=x.pcap

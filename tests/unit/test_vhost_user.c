@@ -694,6 +694,38 @@ static void rings_are_enabled_while_they_run(void **state)
 	assert_false(r->b.rings[3].enabled);
 }
 
+/* One ring stopped and started: the others are told their call eventfd again; all of them: not. */
+static void a_ring_that_is_reset_alone(void **state)
+{
+	struct rig *r = *state;
+	virtq_base_t base;
+	unsigned before;
+
+	assert_int_equal(attach(r), 0);
+	assert_int_equal(vhost_setup(&r->u.vhost, NEGOTIATED, &r->mem, &r->err), 0);
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(start(r, i, 0), 0);
+	assert_int_equal(vub_count(&r->b, VU_SET_VRING_CALL), 3);
+	assert_int_equal(vhost_ring_stop(&r->u.vhost, 1, &base), 0);
+	assert_int_equal(vub_count(&r->b, VU_SET_VRING_CALL), 3);
+	before = r->b.nr;
+	assert_int_equal(start(r, 1, 0), 0);
+	assert_int_equal(vub_count(&r->b, VU_SET_VRING_CALL), 6);
+	/* Behind its own start, those of rings 0 and 2. */
+	assert_int_equal(r->b.log[r->b.nr - 3].request, VU_SET_VRING_KICK);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_true(r->b.nr - 2 + i > before);
+		assert_int_equal(r->b.log[r->b.nr - 2 + i].request, VU_SET_VRING_CALL);
+		assert_int_equal(r->b.log[r->b.nr - 2 + i].p.u64, 2 * i);
+		assert_int_equal(r->b.fds[r->b.nr - 2 + i], 1);
+	}
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(vhost_ring_stop(&r->u.vhost, i, &base), 0);
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(start(r, i, 0), 0);
+	assert_int_equal(vub_count(&r->b, VU_SET_VRING_CALL), 9);
+}
+
 #define RIG(test) cmocka_unit_test_setup_teardown(test, begin, end)
 
 int main(void)
@@ -719,6 +751,7 @@ int main(void)
 		RIG(a_legacy_interface),
 		RIG(features_that_it_does_not_accept),
 		RIG(rings_are_enabled_while_they_run),
+		RIG(a_ring_that_is_reset_alone),
 	};
 
 	alarm(60);
