@@ -120,7 +120,8 @@ static void set_line(struct irq_controller *ctl, uint32_t gsi, bool asserted)
 	struct kvm_irq *irq = irq_of(ctl);
 	struct kvm_irq_level level = {.irq = gsi, .level = asserted};
 
-	TRACE(line_set, NULL, 0, "pin %d is set to %d", gsi, asserted);
+	if (asserted)
+		TRACE(line_raise, NULL, 0, "pin %d is raised", gsi);
 	if (irq->kind == IRQCHIP_KERNEL)
 		kvm_ioctl(irq->kvm->vm_fd, KVM_IRQ_LINE, &level);
 	else if (irq->pin)

@@ -15,8 +15,8 @@
  * beginning of a packet's way is left out.
  *
  * Complete. Receive and transmit rings are two directions, each with its own count. When a
- * direction has its packets, no more are wanted, but what belongs to the last one is: later stages
- * of its way, each not before the last (`floor`), for TRACE_GRACE_MS, since some of them happen on
+ * direction has its packets, no more are wanted, but what belongs to the last one is: later points
+ * of its way, each behind the last (`floor`), for TRACE_GRACE_MS, since some of them happen on
  * other threads. A direction that is not asked for is complete from the beginning.
  */
 #include "vmm/trace.h"
@@ -43,7 +43,7 @@ struct direction {
 	_Atomic bool begun; /* no more are left out because their packet's beginning was missed */
 	_Atomic unsigned packets;
 	_Atomic uint64_t done; /* when they were complete, ns; 0: not yet */
-	_Atomic int floor;     /* since then: the last stage that was recorded */
+	_Atomic int floor;     /* since then: the last point that was recorded */
 };
 
 struct trace_gate trace_gate;
@@ -134,12 +134,12 @@ static bool wanted(struct direction *d, const struct trace_site *site, const int
 		atomic_store(&d->begun, true);
 	}
 	if (atomic_load(&d->done)) {
-		int floor = atomic_load(&d->floor);
+		enum trace_point floor = (enum trace_point)atomic_load(&d->floor);
 
-		if ((int)stage < floor || stage < TRACE_GIVE ||
-		    ((int)stage == floor && stage != TRACE_GIVE && stage != TRACE_CARRY))
+		if (stage < TRACE_GIVE || site->point < floor ||
+		    (site->point == floor && stage != TRACE_GIVE))
 			return false;
-		atomic_store(&d->floor, (int)stage);
+		atomic_store(&d->floor, (int)site->point);
 		return true;
 	}
 	/* Who sees only the ring does not see the port: there a chain is a packet. */
@@ -148,7 +148,7 @@ static bool wanted(struct direction *d, const struct trace_site *site, const int
 	else if (site->point == TRACE_POINT_ring_used)
 		more = (unsigned)args[0];
 	if (more && atomic_fetch_add(&d->packets, more) + more >= trace.request.packets) {
-		atomic_store(&d->floor, (int)stage);
+		atomic_store(&d->floor, (int)site->point);
 		atomic_store(&d->done, now);
 	}
 	return true;
@@ -228,7 +228,6 @@ int trace_arm(const struct trace_request *request)
 
 		atomic_store(&trace.directions[i].begun, false);
 		atomic_store(&trace.directions[i].packets, 0);
-		atomic_store(&trace.directions[i].floor, (int)TRACE_CARRY + 1);
 		atomic_store(&trace.directions[i].done, asked ? 0 : 1);
 	}
 	atomic_store(&trace.state, TRACE_RUNNING);

@@ -39,7 +39,7 @@ enum trace_stage {
 };
 #define TRACE_STAGES (TRACE_CARRY + 1)
 
-/* All points: the probe's name, its stage. docs/probes.md has their arguments. */
+/* All points, in the order of a packet's way: the probe's name, its stage. docs/probes.md has their arguments. */
 #define TRACE_POINTS(X)       \
 	X(ring_avail, KICK)   \
 	X(kick_exit, KICK)    \
@@ -51,7 +51,8 @@ enum trace_stage {
 	X(port_read, MOVE)    \
 	X(port_full, NOTE)    \
 	X(frame_hold, NOTE)   \
-	X(frame_drop, NOTE)   \
+	X(frame_drop, MOVE)   \
+	X(frame_refuse, NOTE) \
 	X(chain_push, GIVE)   \
 	X(used_show, SHOW)    \
 	X(ring_used, SHOW)    \
@@ -62,7 +63,7 @@ enum trace_stage {
 	X(irq_deliver, CARRY) \
 	X(msi_send, CARRY)    \
 	X(msi_held, CARRY)    \
-	X(line_set, CARRY)    \
+	X(line_raise, CARRY)  \
 	X(kicks_off, NOTE)    \
 	X(kicks_on, NOTE)
 

@@ -5,6 +5,8 @@
  * the first event behind the moment at which the used ring moved, and has what follows of
  * interrupts. A datapath that takes several packets at once has them all in one journey.
  *
+ * A wake-up that found nothing, as the driver kicked for what was being served already, is none.
+ *
  * What a driver does to a receive ring - gives it buffers, kicks - is the end of the journey
  * before, not the beginning of one: there it begins with a frame in the port.
  *
@@ -40,6 +42,7 @@ struct journey {
 	json_int_t at[TRACE_STAGES]; /* the first event of each stage, since its beginning, ns */
 	bool has[TRACE_STAGES];
 	bool spared;
+	bool empty;  /* a wake-up, or news of the observer's, for nothing that was left to do */
 	bool asleep; /* the server is done with it, and has the driver kick again */
 };
 
@@ -107,7 +110,7 @@ static bool begins(const struct line *l, const struct journey *j)
 		return false;
 	if (!(l->ring & 1) && buffers)
 		return false;
-	if (!j)
+	if (!j || j->empty)
 		return true;
 	if (l->stage == TRACE_KICK && is_old(l))
 		return false;
@@ -133,7 +136,10 @@ static void join(struct story *s, size_t at)
 	/* Notes behind that are about other packets, of the other direction perhaps. */
 	if (j->asleep && l->stage == TRACE_NOTE)
 		return;
-	j->asleep = j->has[TRACE_SHOW] && is_point(l, "kicks_on");
+	if (is_point(l, "kicks_on")) {
+		j->asleep = j->has[TRACE_SHOW];
+		j->empty = !j->asleep && !j->has[TRACE_TAKE] && !j->has[TRACE_MOVE];
+	}
 	l->journey = s->open[l->ring];
 	if (!j->has[l->stage])
 		j->at[l->stage] = l->ns - s->lines[j->first].ns;
@@ -355,12 +361,17 @@ size_t trace_show(FILE *out, const json_t *trace, const json_t *events)
 	fputc('\n', out);
 	put_blind_spots(out, trace);
 	if (load(&s, events) == 0) {
-		for (unsigned i = 1; i <= s.nr_journeys; i++)
+		for (unsigned i = 1; i <= s.nr_journeys; i++) {
+			const struct journey *j = &s.journeys[i - 1];
+
+			if (!j->has[TRACE_TAKE] && !j->has[TRACE_MOVE] && !j->has[TRACE_SHOW])
+				continue;
 			put_journey(out, &s, i);
+			n++;
+		}
 		fputc('\n', out);
 		put_summary(out, &s, true);
 		put_summary(out, &s, false);
-		n = s.nr_journeys;
 	}
 	free(s.lines);
 	free(s.journeys);

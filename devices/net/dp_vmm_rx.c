@@ -316,14 +316,14 @@ static int receive_frame(struct pair *p)
 	}
 	if (len < PAIR_HDR + FRAME_MIN) { /* and -EMSGSIZE */
 		counter_add(&s->drop_size, 1);
-		TRACE(frame_drop, p->rx.q.dev, p->rx.index,
-		      "dropped: too short, or longer than the buffers: %d", len);
+		TRACE(frame_refuse, p->rx.q.dev, p->rx.index,
+		      "not given to the guest: too short, or longer than the buffers: %d", len);
 		return 1;
 	}
 	if (!accepted(p, (size_t)len)) {
 		counter_add(&s->drop_filter, 1);
-		TRACE(frame_drop, p->rx.q.dev, p->rx.index, "dropped: not for this NIC, %d bytes",
-		      len);
+		TRACE(frame_refuse, p->rx.q.dev, p->rx.index,
+		      "not given to the guest: not for this NIC, %d bytes", len);
 		return 1;
 	}
 	if (p->dp->config.pcap)

@@ -151,7 +151,16 @@ static void watch_split(struct virtq_watch *w, unsigned *available, unsigned *us
 	w->used = used_idx;
 }
 
-/* What both sides do to a descriptor is to change its two flags (2.8.1). */
+/* Equal flags: the device's last word, or the ring's beginning. */
+static bool is_used(uint16_t flags)
+{
+	return (flags >> VRING_PACKED_DESC_F_AVAIL & 1) == (flags >> VRING_PACKED_DESC_F_USED & 1);
+}
+
+/*
+ * What both sides do to a descriptor is to change its two flags (2.8.1). From one pair of equal ones
+ * to the other it has been both, made available and used, since the last look.
+ */
 static void watch_packed(struct virtq_watch *w, unsigned *available, unsigned *used)
 {
 	const struct vring_packed_desc *ring = w->areas.desc;
@@ -163,11 +172,9 @@ static void watch_packed(struct virtq_watch *w, unsigned *available, unsigned *u
 
 		if (flags == w->flags[i])
 			continue;
+		*used += is_used(flags);
+		*available += !is_used(flags) || is_used(w->flags[i]);
 		w->flags[i] = flags;
-		if (flags == 0 || flags == mask)
-			++*used;
-		else
-			++*available;
 	}
 }
 

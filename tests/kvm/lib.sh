@@ -26,7 +26,7 @@ fail() { # NAME WHY: with what the last command printed
 	for stream in out err; do
 		[ -s "$tmp/$stream" ] || continue
 		echo "    std$stream:"
-		head -c 4000 "$tmp/$stream" | cat -v | sed 's/^/    | /'
+		head -c 12000 "$tmp/$stream" | cat -v | sed 's/^/    | /'
 	done
 	echo "FAIL $1: $2"
 	since=$SECONDS

@@ -212,6 +212,78 @@ static void a_devices_queues(void **state)
 	drv_destroy(&d);
 }
 
+/* What moves between two looks is seen, once; in both formats. */
+static void a_watch_sees_what_moves(bool packed)
+{
+	unsigned available, used;
+	uint32_t written;
+	struct virtq_watch w;
+	struct rig r;
+
+	drv_init(&r.d, packed, SIZE, true);
+	r.config = drv_config(&r.d);
+	assert_int_equal(virtq_start(&r.q, &r.config, features(packed, true),
+	                             virtq_base_new(packed), &r.d.mem, NULL),
+	                 0);
+	assert_int_equal(virtq_watch_begin(&w, &r.config, features(packed, true), &r.d.mem, NULL),
+	                 0);
+	/* Twice around the ring, and the observer is too slow for the middle. */
+	for (unsigned i = 0; i < 2 * SIZE + 3; i++) {
+		virtq_watch_look(&w, &available, &used);
+		assert_int_equal(available + used, 0);
+		assert_true(drv_add(&r.d, 1, 0, false) >= 0);
+		if (i % 3) {
+			virtq_watch_look(&w, &available, &used);
+			assert_int_equal(available, 1);
+			assert_int_equal(used, 0);
+		}
+		assert_int_equal(virtq_pop(&r.q, &r.chains[0], r.iov, 16), 1);
+		virtq_push(&r.q, &r.chains[0], 0);
+		virtq_flush(&r.q);
+		virtq_watch_look(&w, &available, &used);
+		assert_int_equal(available, i % 3 ? 0 : 1);
+		assert_int_equal(used, 1);
+		assert_true(drv_take(&r.d, &written) >= 0);
+	}
+	virtq_watch_end(&w);
+	virtq_watch_end(&w);
+	drv_destroy(&r.d);
+}
+
+static void a_split_ring_is_watched(void **state)
+{
+	(void)state;
+	a_watch_sees_what_moves(false);
+}
+
+static void a_packed_ring_is_watched(void **state)
+{
+	(void)state;
+	a_watch_sees_what_moves(true);
+}
+
+/* A driver that writes anything has moved no more than there is room for. */
+static void a_watch_is_bounded(void **state)
+{
+	unsigned available, used;
+	struct virtq_watch w;
+	struct rig r;
+
+	(void)state;
+	in_use(&r, false, true);
+	assert_int_equal(virtq_watch_begin(&w, &r.config, features(false, true), &r.d.mem, NULL),
+	                 0);
+	drv_avail(&r.d)->idx = htole16(40000);
+	virtq_watch_look(&w, &available, &used);
+	assert_int_equal(available, SIZE);
+	assert_int_equal(used, 0);
+	virtq_watch_end(&w);
+	r.config.desc = 1;
+	assert_int_equal(virtq_watch_begin(&w, &r.config, features(false, true), &r.d.mem, NULL),
+	                 -EINVAL);
+	drv_destroy(&r.d);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -219,6 +291,9 @@ int main(void)
 		cmocka_unit_test(a_packed_ring),
 		cmocka_unit_test(settings_that_cannot_be),
 		cmocka_unit_test(a_devices_queues),
+		cmocka_unit_test(a_split_ring_is_watched),
+		cmocka_unit_test(a_packed_ring_is_watched),
+		cmocka_unit_test(a_watch_is_bounded),
 	};
 
 	alarm(60);

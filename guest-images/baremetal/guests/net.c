@@ -10,7 +10,8 @@
  *	mode=rx              receive and count
  *	mode=txrx            both
  *	mode=echo            send each frame back with its addresses swapped; with stamp=1 each
- *	                     gets a number of its own, 8 bytes at offset 18
+ *	                     gets a number of its own, 8 bytes at offset 18; with think=N that many
+ *	                     TSC ticks later
  *	mode=idle            bring the NIC up, then halt for ever
  *	mode=kick            time count= notifications of an empty ring, at CPL3 and at CPL0
  *	mode=ping            time count= frames sent one by one, each until its interrupt has come
@@ -84,6 +85,7 @@ static uint32_t size, rxbuf, tx_stride;
 static uint64_t count, ticks, warm;
 static uint8_t mac[6];
 static bool stamp;
+static uint64_t think;
 
 struct counters {
 	uint64_t packets, bytes;
@@ -256,6 +258,8 @@ static void receive(void)
 
 			*(struct net_hdr *)buf = (struct net_hdr){0};
 			swap_addresses(buf + sizeof(struct net_hdr));
+			for (uint64_t since = rdtsc(); rdtsc() - since < think;)
+				;
 			if (stamp)
 				put_stamp(buf + sizeof(struct net_hdr),
 				          len - (uint32_t)sizeof(struct net_hdr));
@@ -440,6 +444,7 @@ static void read_words(void)
 	ticks = arg_num("ticks", 0);
 	warm = arg_num("warm", 0);
 	stamp = arg_num("stamp", 0);
+	think = arg_num("think", 0);
 	batch = (unsigned)arg_num("batch", 64);
 	rxbuf = (uint32_t)arg_num("rxbuf", size > FRAME_MAX ? 4096 : 2048);
 	tx_stride = (uint32_t)(sizeof(struct net_hdr) + size + 2047) & ~2047u;
