@@ -329,6 +329,8 @@ static void handle(int conn, struct message *m, const int *fds, unsigned nr_fds)
 		r->used = user(m->addr.used, 6 + 8 * (uint64_t)r->num);
 		if (!r->desc || !r->avail || !r->used)
 			bad("a ring that is not in guest memory");
+		/* Whoever had the ring before us may have left it at "no notifications". */
+		r->used->flags = 0;
 		break;
 	}
 	case SET_VRING_KICK:
