@@ -4,6 +4,7 @@
 #   make run        boot a Linux guest to a shell, here or in the lab (tools/run says which and why)
 #   make test       unit, kvm, fuzz, lab and style tests; make test-unit ... for one of them
 #   make soak       the long forms of the tests
+#   make compare    a guest on each road of its NIC, measured side by side, here or in the lab: build/compare/
 #   make bench      start-up time and a NIC's throughput, against QEMU and plain programs
 #   make guest lab  the default guest's image; the nested lab's image
 #   make disk       a Debian system on a disk image, for --disk
@@ -85,6 +86,11 @@ run:
 	@$(MAKE) --no-print-directory all guest
 	@tools/run
 
+compare:
+	@tools/deps build run
+	@$(MAKE) --no-print-directory all guest
+	@tools/compare $(COMPARE)
+
 install: all
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $(BUILD)/trivm $(BUILD)/trivm-switch
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man1 docs/trivm.1 docs/trivm-switch.1
@@ -102,5 +108,5 @@ format:
 clean:
 	rm -rf $(BUILD)/obj $(BUILD)/trivm $(BUILD)/trivm-switch $(BUILD)/libtrivm*.a $(BUILD)/unit $(BUILD)/baremetal
 
-.PHONY: all guest lab disk run install format clean
+.PHONY: all guest lab disk run compare install format clean
 -include $(OBJECTS:.o=.d) $(SWITCH_OBJECTS:.o=.d) $(BUILD)/obj/vmm/main.d $(BUILD)/obj/switch/main.d

@@ -162,7 +162,7 @@ static void put_workload(FILE *out, const json_t *doc, const json_t *w)
 	fprintf(out, "\n%s (%s): %s\n", text(w, "title"), text(w, "name"),
 	        idle ? "counts per second, CPU in percent of a processor"
 	             : "counts per packet, CPU in microseconds per packet");
-	fprintf(out, "%-12s %8s %-17s", "road", idle ? "" : text(w, "unit"), "");
+	fprintf(out, "%-12s %12s %-17s", "road", idle ? "" : text(w, "unit"), "");
 	for (size_t k = 0; k < NR_COLUMNS; k++)
 		fprintf(out, " %*s", columns[k].width, columns[k].head);
 	fputc('\n', out);
@@ -170,7 +170,7 @@ static void put_workload(FILE *out, const json_t *doc, const json_t *w)
 		const json_t *r = results_find(doc, text(w, "name"), text(road, "name"));
 
 		fprintf(out, "%-12s", text(road, "name"));
-		put_median(out, r, "throughput", 8);
+		put_median(out, r, "throughput", 12);
 		put_spread(out, r, "throughput");
 		for (size_t k = 0; k < NR_COLUMNS; k++)
 			put_median(out, r, idle ? columns[k].idle : columns[k].metric,
