@@ -26,7 +26,7 @@ ALL_CFLAGS := -std=gnu11 -D_GNU_SOURCE -DTRIVM_VERSION='"$(VERSION)"' -I. -I$(BU
 	-fno-omit-frame-pointer -fno-sanitize-recover=all) $(CFLAGS)
 ALL_LDFLAGS := -pthread -Wl,-z,relro,-z,now $(if $(SANITIZE),-fsanitize=$(SANITIZE)) $(LDFLAGS)
 # Static: libraries less to load at each start.
-LIBS := -l:libfdt.a -l:libjansson.a
+LIBS := -l:libfdt.a -l:libjansson.a -l:libncursesw.a -l:libtinfo.a
 
 SOURCES := $(filter-out vmm/main.c,$(wildcard vmm/*.c arch/x86/*.c devices/*.c devices/*/*.c compare/*.c))
 OBJECTS := $(SOURCES:%.c=$(BUILD)/obj/%.o) $(BUILD)/arch/x86/dsdt_aml.o
