@@ -131,8 +131,9 @@ void sample_parse_rings(const json_t *net_stats, struct sample_rings *rings)
 	size_t i;
 
 	*rings = (struct sample_rings){.packets_known = any, .kicks_known = any};
-	json_array_foreach (list, i, ring)
+	json_array_foreach (list, i, ring) {
 		add_ring(ring, rings);
+	}
 }
 
 /* Lines "port NAME COUNTER VALUE"; the last one of all is "switch refused N". */

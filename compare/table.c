@@ -90,8 +90,9 @@ static void put_roads(FILE *out, const json_t *doc)
 		if (before && strcmp(text(before, "features"), text(r, "features")) == 0)
 			continue;
 		fprintf(out, "%s:", text(r, "features"));
-		json_array_foreach (json_object_get(r, "feature_names"), k, name)
-			fprintf(out, " %s", json_string_value(name));
+		json_array_foreach (json_object_get(r, "feature_names"), k, name) {
+			fprintf(out, " %s", json_is_string(name) ? json_string_value(name) : "-");
+		}
 		fputc('\n', out);
 	}
 	json_array_foreach (json_object_get(doc, "skipped"), i, r) {
@@ -207,11 +208,13 @@ void results_table(FILE *out, const json_t *doc)
 
 	put_hosts(out, doc);
 	put_roads(out, doc);
-	json_array_foreach (json_object_get(doc, "workloads"), i, one)
+	json_array_foreach (json_object_get(doc, "workloads"), i, one) {
 		put_workload(out, doc, one);
+	}
 	fprintf(out, "\nThe figures against others' counts of the same (limit 2 %%):\n");
-	json_array_foreach (json_object_get(doc, "checks"), i, one)
+	json_array_foreach (json_object_get(doc, "checks"), i, one) {
 		put_check(out, one);
+	}
 	if (!json_is_true(json_object_get(doc, "complete")))
 		fprintf(out, "\nInterrupted: the results are what there was until then.\n");
 }
