@@ -21,6 +21,7 @@
 #include "compare/child.h"
 #include "compare/host.h"
 #include "compare/options.h"
+#include "compare/page.h"
 #include "compare/results.h"
 #include "compare/road.h"
 #include "compare/sample.h"
@@ -292,6 +293,12 @@ static void write_json(FILE *out, const json_t *doc)
 	fputc('\n', out);
 }
 
+/* What can go wrong with results of ours is that the file does not take them: write_one() sees that. */
+static void write_page(FILE *out, const json_t *doc)
+{
+	compare_page(out, doc);
+}
+
 static int report(struct session *s, struct err *err)
 {
 	json_t *doc = results_document(&s->results);
@@ -303,6 +310,8 @@ static int report(struct session *s, struct err *err)
 		rc = write_one(s, "compare.json", write_json, doc, err);
 	if (s->options.out && rc == 0)
 		rc = write_one(s, "compare.csv", results_csv, doc, err);
+	if (s->options.out && rc == 0)
+		rc = write_one(s, "compare.html", write_page, doc, err);
 	results_table(stdout, doc);
 	fflush(stdout);
 	json_decref(doc);

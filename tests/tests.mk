@@ -22,6 +22,7 @@ $(UNIT_BUILD)/test_%: tests/unit/test_%.c $(UNIT_LIBS) $(UNIT_BUILD)/fakes.o
 
 unit-bins: $(UNIT_BINS)
 
+include tests/page/page.mk
 include tests/kvm/kvm.mk
 include tests/fuzz/fuzz.mk
 include tests/bench/bench.mk
@@ -29,12 +30,18 @@ include tests/bench/bench.mk
 test:
 	@tools/deps build run test
 	@$(MAKE) --no-print-directory all guest
-	@tests/run style unit kvm fuzz+lab
+	@tests/run style unit page kvm fuzz+lab
 
 test-unit test-kvm test-fuzz test-lab test-style: test-%:
 	@tools/deps build run test
 	@$(MAKE) --no-print-directory all
 	@tests/run $*
+
+# The browser is large: it is installed when this is asked for by name, otherwise used where it is.
+test-page:
+	@tools/deps build page
+	@$(MAKE) --no-print-directory all
+	@tests/run page
 
 soak:
 	@tools/deps build run test
@@ -46,5 +53,5 @@ bench: all
 	@tests/bench/run
 
 FORCE:
-.PHONY: FORCE unit-bins test test-unit test-kvm test-fuzz test-lab test-style soak bench
+.PHONY: FORCE unit-bins test test-unit test-kvm test-fuzz test-lab test-style test-page soak bench
 -include $(UNIT_BINS:%=%.d) $(UNIT_BUILD)/fakes.d

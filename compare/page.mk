@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# The page of `trivm compare`: template, style and script joined to one file, and put into the program by
+# page_html.S. To be included; uses BUILD and CC.
+
+COMPARE_PAGE   := $(BUILD)/obj/compare/page.html
+COMPARE_SCRIPT := compare/page_model.js compare/page_figure.js compare/page_charts.js compare/page.js
+
+$(COMPARE_PAGE): compare/page.html compare/page.css $(COMPARE_SCRIPT) compare/page.mk
+	@mkdir -p $(@D)
+	cat $(COMPARE_SCRIPT) >$(@:.html=.js)
+	sed -e '/^@STYLE@$$/{r compare/page.css' -e 'd}' -e '/^@SCRIPT@$$/{r $(@:.html=.js)' -e 'd}' \
+		compare/page.html >$@.tmp
+	mv $@.tmp $@
+
+$(BUILD)/obj/compare/page_html.o: compare/page_html.S $(COMPARE_PAGE)
+	$(CC) -DCOMPARE_PAGE='"$(COMPARE_PAGE)"' -c $< -o $@
