@@ -4,6 +4,7 @@
 #   make run        boot a Linux guest to a shell, here or in the lab (tools/run says which and why)
 #   make test       unit, page, kvm, fuzz, lab and style tests; make test-unit ... for one of them
 #   make soak       the long forms of the tests
+#   make compare    a guest on each road of its NIC, measured side by side, here or in the lab: build/compare/
 #   make bench      start-up time and a NIC's throughput, against QEMU and plain programs
 #   make guest lab  the default guest's image; the nested lab's image
 #   make disk       a Debian system on a disk image, for --disk
@@ -25,7 +26,7 @@ ALL_CFLAGS := -std=gnu11 -D_GNU_SOURCE -DTRIVM_VERSION='"$(VERSION)"' -I. -I$(BU
 	-fno-omit-frame-pointer -fno-sanitize-recover=all) $(CFLAGS)
 ALL_LDFLAGS := -pthread -Wl,-z,relro,-z,now $(if $(SANITIZE),-fsanitize=$(SANITIZE)) $(LDFLAGS)
 # Static: libraries less to load at each start.
-LIBS := -l:libfdt.a -l:libjansson.a
+LIBS := -l:libfdt.a -l:libjansson.a -l:libncursesw.a -l:libtinfo.a
 
 SOURCES := $(filter-out vmm/main.c,$(wildcard vmm/*.c arch/x86/*.c devices/*.c devices/*/*.c compare/*.c))
 OBJECTS := $(SOURCES:%.c=$(BUILD)/obj/%.o) $(BUILD)/arch/x86/dsdt_aml.o $(BUILD)/obj/compare/page_html.o
@@ -51,7 +52,7 @@ $(BUILD)/obj/%.o: %.c
 # What compare's guests run, and the object that has it inside (.incbin).
 $(BUILD)/compare/peer: compare/guest/peer.c guest-images/linux/nolibc.h
 	@mkdir -p $(@D)
-	$(CC) -std=gnu11 -I. $(WARN) -Os -static -nostdlib -ffreestanding -fno-stack-protector -fno-pie -no-pie \
+	$(CC) -std=gnu11 -I. $(WARN) -Os -static -nostdlib -ffreestanding -fno-stack-protector -fno-pie \
 		-fno-asynchronous-unwind-tables -Wl,--build-id=none,-z,noseparate-code -s -o $@ $<
 $(BUILD)/obj/compare/guest.o: $(BUILD)/compare/peer compare/guest/exec
 
@@ -86,6 +87,11 @@ run:
 	@$(MAKE) --no-print-directory all guest
 	@tools/run
 
+compare:
+	@tools/deps build run
+	@$(MAKE) --no-print-directory all guest
+	@tools/compare $(COMPARE)
+
 install: all
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $(BUILD)/trivm $(BUILD)/trivm-switch
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man1 docs/trivm.1 docs/trivm-switch.1
@@ -103,5 +109,5 @@ format:
 clean:
 	rm -rf $(BUILD)/obj $(BUILD)/trivm $(BUILD)/trivm-switch $(BUILD)/libtrivm*.a $(BUILD)/unit $(BUILD)/baremetal
 
-.PHONY: all guest lab disk run install format clean
+.PHONY: all guest lab disk run compare install format clean
 -include $(OBJECTS:.o=.d) $(SWITCH_OBJECTS:.o=.d) $(BUILD)/obj/vmm/main.d $(BUILD)/obj/switch/main.d

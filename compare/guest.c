@@ -54,8 +54,8 @@ static int copy(int from, int to)
 int guest_make_initrd(const char *base, const char *path, struct err *err)
 {
 	const struct guest_file files[] = {
-		{"exec", guest_exec_start, (size_t)(guest_exec_end - guest_exec_start)},
-		{"peer", guest_peer_start, (size_t)(guest_peer_end - guest_peer_start)},
+		{"exec", guest_exec_start, (uintptr_t)guest_exec_end - (uintptr_t)guest_exec_start},
+		{"peer", guest_peer_start, (uintptr_t)guest_peer_end - (uintptr_t)guest_peer_start},
 	};
 	static const char zeros[4];
 	int from = open(base, O_RDONLY | O_CLOEXEC);

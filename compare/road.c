@@ -225,6 +225,8 @@ static int start_backend(struct road_guest *g, struct err *err)
 	add(w, "%s", g->socket);
 	add(w, "--uplink");
 	add(w, "tap:%s", g->tap);
+	add(w, "--stats");
+	add(w, "%s", g->backend_stats);
 	rc = child_start(&g->backend, w->argv, g->backend_log, err);
 	free(w);
 	while (rc == 0 && access(g->socket, F_OK) < 0) {
@@ -310,6 +312,7 @@ static void name_things(struct road_guest *g)
 	snprintf(g->socket, sizeof(g->socket), "%.80s/%u.vhost", dir, n);
 	snprintf(g->log, sizeof(g->log), "%.80s/%u.log", dir, n);
 	snprintf(g->backend_log, sizeof(g->backend_log), "%.80s/%u.switch", dir, n);
+	snprintf(g->backend_stats, sizeof(g->backend_stats), "%.80s/%u.counters", dir, n);
 }
 
 static int start_vmm(struct road_guest *g, struct err *err)

@@ -68,7 +68,7 @@ struct road_guest {
 	const struct road_common *common;
 	unsigned index;
 	char tap[16], host_address[24], address[20];
-	char control[108], socket[108], log[128], backend_log[128];
+	char control[108], socket[108], log[128], backend_log[128], backend_stats[128];
 	struct child vmm, backend;
 	bool has_ctl;
 	struct ctl_client ctl; /* trivm's control socket */

@@ -24,15 +24,14 @@ struct sample_kvm {
 	/* Exits to user space as the VMM counts them. */
 	bool user_known;
 	uint64_t user_mmio, user_pio, user_other;
-	/* Kicks that came as exits, and by ioeventfd. */
-	bool kicks_known;
-	uint64_t kicks_exit, kicks_eventfd;
 };
 
-/* What its rings carried, where trivm's datapath counts. */
+/* What trivm knows of the NIC's rings. */
 struct sample_rings {
-	bool known;
-	uint64_t packets;
+	bool packets_known; /* its own datapath carries them */
+	uint64_t packets, dropped;
+	bool kicks_known;
+	uint64_t kicks; /* that came as exits, and by ioeventfd */
 };
 
 struct reading {
@@ -46,6 +45,7 @@ struct reading {
 	uint64_t busy_us;    /* of the whole host */
 	struct sample_kvm kvm;
 	struct sample_rings rings;
+	uint64_t backend_dropped; /* by trivm-switch */
 };
 
 struct sample {
@@ -70,5 +70,8 @@ enum who sample_role(bool trivm, const struct proc_thread *t);
 /* The results of the control socket's "stats" and "net.stats". */
 void sample_parse_stats(const json_t *stats, struct sample_kvm *kvm);
 void sample_parse_rings(const json_t *net_stats, struct sample_rings *rings);
+
+/* Of trivm-switch's counters: frames that it dropped. False: the text is not complete. */
+bool sample_parse_switch(const char *text, uint64_t *dropped);
 
 #endif

@@ -90,8 +90,9 @@ static void put_roads(FILE *out, const json_t *doc)
 		if (before && strcmp(text(before, "features"), text(r, "features")) == 0)
 			continue;
 		fprintf(out, "%s:", text(r, "features"));
-		json_array_foreach (json_object_get(r, "feature_names"), k, name)
-			fprintf(out, " %s", json_string_value(name));
+		json_array_foreach (json_object_get(r, "feature_names"), k, name) {
+			fprintf(out, " %s", json_is_string(name) ? json_string_value(name) : "-");
+		}
 		fputc('\n', out);
 	}
 	json_array_foreach (json_object_get(doc, "skipped"), i, r) {
@@ -162,7 +163,7 @@ static void put_workload(FILE *out, const json_t *doc, const json_t *w)
 	fprintf(out, "\n%s (%s): %s\n", text(w, "title"), text(w, "name"),
 	        idle ? "counts per second, CPU in percent of a processor"
 	             : "counts per packet, CPU in microseconds per packet");
-	fprintf(out, "%-12s %8s %-17s", "road", idle ? "" : text(w, "unit"), "");
+	fprintf(out, "%-12s %12s %-17s", "road", idle ? "" : text(w, "unit"), "");
 	for (size_t k = 0; k < NR_COLUMNS; k++)
 		fprintf(out, " %*s", columns[k].width, columns[k].head);
 	fputc('\n', out);
@@ -170,7 +171,7 @@ static void put_workload(FILE *out, const json_t *doc, const json_t *w)
 		const json_t *r = results_find(doc, text(w, "name"), text(road, "name"));
 
 		fprintf(out, "%-12s", text(road, "name"));
-		put_median(out, r, "throughput", 8);
+		put_median(out, r, "throughput", 12);
 		put_spread(out, r, "throughput");
 		for (size_t k = 0; k < NR_COLUMNS; k++)
 			put_median(out, r, idle ? columns[k].idle : columns[k].metric,
@@ -207,11 +208,13 @@ void results_table(FILE *out, const json_t *doc)
 
 	put_hosts(out, doc);
 	put_roads(out, doc);
-	json_array_foreach (json_object_get(doc, "workloads"), i, one)
+	json_array_foreach (json_object_get(doc, "workloads"), i, one) {
 		put_workload(out, doc, one);
+	}
 	fprintf(out, "\nThe figures against others' counts of the same (limit 2 %%):\n");
-	json_array_foreach (json_object_get(doc, "checks"), i, one)
+	json_array_foreach (json_object_get(doc, "checks"), i, one) {
 		put_check(out, one);
+	}
 	if (!json_is_true(json_object_get(doc, "complete")))
 		fprintf(out, "\nInterrupted: the results are what there was until then.\n");
 }

@@ -12,6 +12,7 @@
 #include "vmm/exit_status.h"
 #include "vmm/log.h"
 #include "vmm/run.h"
+#include "vmm/top.h"
 #include "vmm/trace_cmd.h"
 #include "vmm/util.h"
 
@@ -34,6 +35,7 @@ static const struct command {
 	{"ctl", "ask a running virtual machine, and tell it what to do", ctl_main, ctl_help},
 	{"trace", "the journey of a packet: what happens to it, when, and where in the source",
          trace_main, trace_help},
+	{"top", "watch what the running virtual machines are busy with", top_main, top_help},
 	{"console", "attach to the console of one in the background", console_main, console_help},
 	{"compare", "a guest on each road of its NIC, measured side by side", compare_main,
          compare_help},

@@ -121,34 +121,30 @@ static long ethtool(long sock, void *data)
 /* The driver's counters whose names end with "_kicks", as one sum. */
 static void put_kicks(long sock)
 {
-	static struct {
-		struct ethtool_gstrings head;
-		char names[NAMES_MAX][ETH_GSTRING_LEN];
-	} names;
-	static struct {
-		struct ethtool_stats head;
-		unsigned long long values[NAMES_MAX];
-	} stats;
-	static struct {
-		struct ethtool_sset_info head;
-		unsigned count;
-	} set;
+	/* Each is a head, behind which the kernel puts what was asked for. */
+	static unsigned long long set_buf[4], names_buf[2 + NAMES_MAX * ETH_GSTRING_LEN / 8],
+		stats_buf[2 + NAMES_MAX];
+	struct ethtool_sset_info *set = (struct ethtool_sset_info *)set_buf;
+	struct ethtool_gstrings *names = (struct ethtool_gstrings *)names_buf;
+	struct ethtool_stats *stats = (struct ethtool_stats *)stats_buf;
 	unsigned long long sum = 0;
+	unsigned count;
 
-	set.head.cmd = ETHTOOL_GSSET_INFO;
-	set.head.sset_mask = 1ull << ETH_SS_STATS;
-	if (ethtool(sock, &set) < 0 || set.count > NAMES_MAX)
+	set->cmd = ETHTOOL_GSSET_INFO;
+	set->sset_mask = 1ull << ETH_SS_STATS;
+	if (ethtool(sock, set) < 0 || set->data[0] > NAMES_MAX)
 		return;
-	names.head.cmd = ETHTOOL_GSTRINGS;
-	names.head.string_set = ETH_SS_STATS;
-	names.head.len = set.count;
-	stats.head.cmd = ETHTOOL_GSTATS;
-	stats.head.n_stats = set.count;
-	if (ethtool(sock, &names) < 0 || ethtool(sock, &stats) < 0)
+	count = set->data[0];
+	names->cmd = ETHTOOL_GSTRINGS;
+	names->string_set = ETH_SS_STATS;
+	names->len = count;
+	stats->cmd = ETHTOOL_GSTATS;
+	stats->n_stats = count;
+	if (ethtool(sock, names) < 0 || ethtool(sock, stats) < 0)
 		return;
-	for (unsigned i = 0; i < set.count; i++)
-		if (has(names.names[i], ETH_GSTRING_LEN, "_kicks"))
-			sum += stats.values[i];
+	for (unsigned i = 0; i < count; i++)
+		if (has((const char *)names->data + i * ETH_GSTRING_LEN, ETH_GSTRING_LEN, "_kicks"))
+			sum += stats->data[i];
 	put("kicks ", 6);
 	put_number(sum);
 	put("\n", 1);

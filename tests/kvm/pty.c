@@ -10,6 +10,7 @@
  *	signal NAME	TERM, INT, HUP, QUIT, ABRT, TSTP, CONT or KILL
  *	raw, cooked	the terminal is in that mode, or gets there
  *	pause MS
+ *	size RxC	the terminal has R lines and C columns from now on
  *	hangup		the terminal goes away
  *	status N	the command ends with exit status N (256 + signal) and has left the terminal
  *			as it was
@@ -233,6 +234,15 @@ static void do_pause(struct session *s, const char *ms)
 		gather(s, 10);
 }
 
+static void do_size(struct session *s, const char *size)
+{
+	struct winsize w = {0};
+
+	if (sscanf(size, "%hux%hu", &w.ws_row, &w.ws_col) != 2)
+		usage(size);
+	ioctl(s->master, TIOCSWINSZ, &w);
+}
+
 static void do_hangup(struct session *s)
 {
 	close(s->slave);
@@ -261,6 +271,8 @@ static int step(struct session *s, char **argv)
 		do_signal(s, arg);
 	else if (!strcmp(name, "pause"))
 		do_pause(s, arg);
+	else if (!strcmp(name, "size"))
+		do_size(s, arg);
 	else if (!strcmp(name, "status"))
 		do_status(s, arg);
 	else

@@ -236,8 +236,7 @@ for backend in $backends; do
 	while read -r transport ring <&3 && [ -n "$transport" ]; do
 		reboots "$backend" "$transport" "$ring"
 	done 3<<<"$reboots"
-	# It takes longer to start than connections live, where one processor has to do everything.
-	[ "$backend" != ovs ] && [ "$times" != 0 ] || continue
+	[ "$times" != 0 ] || continue
 	killed "$backend" split "$times"
 	killed "$backend" packed "$times"
 done
