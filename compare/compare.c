@@ -41,7 +41,8 @@ struct session {
 	struct compare_options options;
 	struct road_common common;
 	struct results results;
-	char dir[64];
+	char dir[80];
+	bool usage; /* what failed is the user's to mend */
 };
 
 static void say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
@@ -167,12 +168,14 @@ static int prepare(struct session *s, struct err *err)
 
 	if (rc == 0)
 		rc = find_programs(s, err);
-	if (rc == 0)
+	if (rc == 0) {
 		rc = find_guest(s, err);
+		if (rc == 0 && s->options.out && mkdir(s->options.out, 0777) < 0 && errno != EEXIST)
+			rc = err_errno(err, -errno, "--out %s", s->options.out);
+		s->usage = rc < 0;
+	}
 	if (rc == 0)
 		rc = choose_roads(s, err);
-	if (rc == 0 && s->options.out && mkdir(s->options.out, 0777) < 0 && errno != EEXIST)
-		rc = err_errno(err, -errno, "--out %s", s->options.out);
 	if (rc == 0)
 		rc = host_isolate(err);
 	if (rc == 0)
@@ -369,7 +372,7 @@ static int exit_status(const struct session *s, int rc, const struct err *err)
 	if (rc == 0)
 		return all_measured(s) ? 0 : EXIT_MEASURE;
 	log_error("compare: %s", err->msg[0] ? err->msg : strerror(-rc));
-	return EXIT_HOST;
+	return s->usage ? EXIT_USAGE : EXIT_HOST;
 }
 
 int compare_main(int argc, char **argv)

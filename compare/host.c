@@ -6,11 +6,13 @@
  */
 #include "compare/host.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <limits.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,7 +26,8 @@
 #include "vmm/log.h"
 #include "vmm/util.h"
 
-#define DEBUGFS "/sys/kernel/debug"
+#define DIR_NAME "trivm-compare."
+#define DEBUGFS  "/sys/kernel/debug"
 
 static int write_file(const char *path, const char *text)
 {
@@ -84,21 +87,6 @@ int host_isolate(struct err *err)
 	return 0;
 }
 
-int host_make_dir(char *dir, size_t size, struct err *err)
-{
-	const char *tmp = getenv("TMPDIR");
-
-	/* The sockets in it have short paths only. */
-	if (!tmp || !*tmp || strlen(tmp) > 40)
-		tmp = "/tmp";
-	snprintf(dir, size, "%s/trivm-compare.XXXXXX", tmp);
-	if (mkdtemp(dir))
-		return 0;
-	err_errno(err, -errno, "%s", dir);
-	dir[0] = '\0';
-	return -EIO;
-}
-
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
 {
 	(void)st;
@@ -112,6 +100,43 @@ void host_remove_dir(const char *dir)
 {
 	if (*dir)
 		nftw(dir, remove_one, 8, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+}
+
+/* What runs that were killed have left in @tmp: folders of ours whose process is gone. */
+static void remove_stale(const char *tmp)
+{
+	DIR *dir = opendir(tmp);
+	struct dirent *e;
+	char path[128];
+	struct stat st;
+	int pid;
+
+	while (dir && (e = readdir(dir))) {
+		if (sscanf(e->d_name, DIR_NAME "%d.", &pid) != 1 || pid <= 0 || kill(pid, 0) == 0 ||
+		    errno != ESRCH)
+			continue;
+		snprintf(path, sizeof(path), "%.48s/%.64s", tmp, e->d_name);
+		if (lstat(path, &st) == 0 && S_ISDIR(st.st_mode) && st.st_uid == geteuid())
+			host_remove_dir(path);
+	}
+	if (dir)
+		closedir(dir);
+}
+
+int host_make_dir(char *dir, size_t size, struct err *err)
+{
+	const char *tmp = getenv("TMPDIR");
+
+	/* The sockets in it have short paths only. */
+	if (!tmp || !*tmp || strlen(tmp) > 32)
+		tmp = "/tmp";
+	remove_stale(tmp);
+	snprintf(dir, size, "%s/" DIR_NAME "%d.XXXXXX", tmp, (int)getpid());
+	if (mkdtemp(dir))
+		return 0;
+	err_errno(err, -errno, "%s", dir);
+	dir[0] = '\0';
+	return -EIO;
 }
 
 int host_make_tap(const char *name, const char *address, const char *log, struct err *err)

@@ -17,7 +17,8 @@
  */
 int host_isolate(struct err *err);
 
-/* A folder for this run's files, in @dir; at most 64 bytes. */
+/* A folder for this run's files, in @dir of @size bytes, 80 or more. Those of runs that were killed
+ * are removed. */
 int host_make_dir(char *dir, size_t size, struct err *err);
 void host_remove_dir(const char *dir); /* with the files in it; "": nothing */
 

@@ -128,6 +128,8 @@ for _ in $(seq "$limit"); do
 done
 kill -KILL $pid
 wait $pid 2>/dev/null
-rm -rf /tmp/trivm-compare.* # its folder is all that stays
+# Its folder is all that stays, until the next one comes.
+expect "$name: the next one" 0 log trivm compare --modes vmm --workload idle --rounds 1 --seconds 1
+expect "$name: wrong usage" 2 log trivm compare --out /proc/none
 nothing_left "$name"
 finish
