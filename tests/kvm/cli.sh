@@ -13,6 +13,13 @@ run_limited "$trivm" --version
 judge "cli: --version" 0 '^trivm [0-9]'
 run_limited "$trivm" doctor
 judge "cli: doctor" "0 1" '/dev/kvm'
+run_limited "$trivm" compare --help
+judge "cli: compare --help" 0 '--modes' '--out'
+refused "cli: compare with a road that there is not" "--modes fast.*vhost-net" "$trivm" compare --modes fast
+if ! "$trivm" doctor >/dev/null 2>&1; then
+	run_limited "$trivm" compare --modes vmm
+	judge "cli: compare where no ordinary kernel can be run" 120 'lab|doctor'
+fi
 refused "cli: unknown command" 'frobnicate' "$trivm" frobnicate
 
 # Kernels
