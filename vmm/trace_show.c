@@ -42,8 +42,9 @@ struct journey {
 	json_int_t at[TRACE_STAGES]; /* the first event of each stage, since its beginning, ns */
 	bool has[TRACE_STAGES];
 	bool spared;
-	bool empty;  /* a wake-up, or news of the observer's, for nothing that was left to do */
-	bool asleep; /* the server is done with it, and has the driver kick again */
+	bool blurred; /* the observer did not look between available and used */
+	bool empty;   /* a wake-up, or news of the observer's, for nothing that was left to do */
+	bool asleep;  /* the server is done with it, and has the driver kick again */
 };
 
 struct story {
@@ -52,6 +53,7 @@ struct story {
 	struct journey *journeys;
 	unsigned nr_journeys;
 	unsigned open[RINGS]; /* the ring's journey; 0: none yet */
+	bool vmm;             /* the datapath tells of itself; else there is the observer alone */
 };
 
 static const char *text_of(const json_t *o, const char *key)
@@ -92,17 +94,17 @@ static bool is_point(const struct line *l, const char *name)
 	return strcmp(text_of(l->event, "point"), name) == 0;
 }
 
-/* The observer had not looked for so long that this is no news. */
-static bool is_old(const struct line *l)
+/* By how much earlier than told may it have happened? */
+static json_int_t uncertainty(const struct line *l)
 {
+	bool observed = is_point(l, "ring_avail") || is_point(l, "ring_used");
 	const json_t *args = json_object_get(l->event, "args");
 
-	return is_point(l, "ring_avail") &&
-	       json_integer_value(json_array_get(args, 1)) > SEEN_LATE_NS;
+	return observed ? json_integer_value(json_array_get(args, 1)) : 0;
 }
 
 /* Does @l begin a journey, when @j is the ring's last one (NULL: there is none)? */
-static bool begins(const struct line *l, const struct journey *j)
+static bool begins(const struct story *s, const struct line *l, const struct journey *j)
 {
 	bool buffers = l->stage == TRACE_KICK || is_point(l, "kick_seen");
 
@@ -112,7 +114,7 @@ static bool begins(const struct line *l, const struct journey *j)
 		return false;
 	if (!j || j->empty)
 		return true;
-	if (l->stage == TRACE_KICK && is_old(l))
+	if (s->vmm && l->stage == TRACE_KICK && uncertainty(l) > SEEN_LATE_NS)
 		return false;
 	if (l->stage == TRACE_SHOW) /* seen by the observer alone: each is one */
 		return j->has[TRACE_SHOW] && is_point(l, "ring_used");
@@ -148,6 +150,9 @@ static void join(struct story *s, size_t at)
 		j->has[l->stage] = true;
 	if (l->stage == TRACE_MOVE)
 		j->packets++;
+	/* The two together say nothing of the time between them. */
+	if (l->stage == TRACE_SHOW && uncertainty(l) > l->ns - s->lines[j->first].ns)
+		j->blurred = at != j->first;
 	if (is_point(l, "ring_used"))
 		j->packets += (unsigned)json_integer_value(
 			json_array_get(json_object_get(l->event, "args"), 0));
@@ -160,19 +165,20 @@ static void divide(struct story *s)
 		const struct line *l = &s->lines[i];
 		unsigned open = s->open[l->ring];
 
-		if (begins(l, open ? &s->journeys[open - 1] : NULL))
+		if (begins(s, l, open ? &s->journeys[open - 1] : NULL))
 			begin(s, i);
 		if (s->open[l->ring])
 			join(s, i);
 	}
 }
 
-static int load(struct story *s, const json_t *events)
+static int load(struct story *s, bool vmm, const json_t *events)
 {
 	json_t *event;
 	size_t i;
 
 	memset(s, 0, sizeof(*s));
+	s->vmm = vmm;
 	s->lines = calloc(json_array_size(events) + 1, sizeof(s->lines[0]));
 	s->journeys = calloc(json_array_size(events) + 1, sizeof(s->journeys[0]));
 	if (!s->lines || !s->journeys)
@@ -264,7 +270,7 @@ static int by_value(const void *a, const void *b)
 
 /* The middle of the times at @stage in complete journeys of that direction. */
 static void put_median(FILE *out, const struct story *s, bool tx, enum trace_stage stage,
-                       const char *name)
+                       const char *name, bool *any)
 {
 	json_int_t *v = calloc(s->nr_journeys + 1, sizeof(v[0]));
 	size_t n = 0;
@@ -272,20 +278,23 @@ static void put_median(FILE *out, const struct story *s, bool tx, enum trace_sta
 	for (unsigned i = 0; v && i < s->nr_journeys; i++) {
 		const struct journey *j = &s->journeys[i];
 
-		if ((j->ring & 1) == tx && j->has[TRACE_SHOW] && j->has[stage] &&
-		    !(stage == TRACE_CALL && j->spared))
+		if ((j->ring & 1) == tx && j->has[TRACE_SHOW] && j->has[stage] && !j->blurred &&
+		    stage != s->lines[j->first].stage && !(stage == TRACE_CALL && j->spared))
 			v[n++] = j->at[stage];
 	}
 	if (n) {
 		qsort(v, n, sizeof(v[0]), by_value);
-		fprintf(out, ", %s %.1f", name, (double)v[n / 2] / 1000);
+		fprintf(out, "%s, %s %.1f", *any ? "" : "; median us", name,
+		        (double)v[n / 2] / 1000);
+		*any = true;
 	}
 	free(v);
 }
 
 static void put_summary(FILE *out, const struct story *s, bool tx)
 {
-	unsigned n = 0, spared = 0, packets = 0;
+	unsigned n = 0, spared = 0, packets = 0, blurred = 0;
+	bool any = false;
 
 	for (unsigned i = 0; i < s->nr_journeys; i++) {
 		const struct journey *j = &s->journeys[i];
@@ -295,16 +304,19 @@ static void put_summary(FILE *out, const struct story *s, bool tx)
 		n++;
 		packets += j->packets;
 		spared += j->spared;
+		blurred += j->blurred;
 	}
 	if (!n)
 		return;
-	fprintf(out, "%s: %u packet%s in %u journey%s; median us", tx ? "sent" : "received",
-	        packets, packets == 1 ? "" : "s", n, n == 1 ? "" : "s");
-	put_median(out, s, tx, TRACE_WAKE, "woken");
-	put_median(out, s, tx, TRACE_MOVE, tx ? "written" : "read");
-	put_median(out, s, tx, TRACE_SHOW, "used");
-	put_median(out, s, tx, TRACE_CALL, "interrupt");
-	put_median(out, s, tx, TRACE_CARRY, "delivered");
+	fprintf(out, "%s: %u packet%s in %u journey%s", tx ? "sent" : "received", packets,
+	        packets == 1 ? "" : "s", n, n == 1 ? "" : "s");
+	put_median(out, s, tx, TRACE_WAKE, "woken", &any);
+	put_median(out, s, tx, TRACE_MOVE, tx ? "written" : "read", &any);
+	put_median(out, s, tx, TRACE_SHOW, "used", &any);
+	put_median(out, s, tx, TRACE_CALL, "interrupt", &any);
+	put_median(out, s, tx, TRACE_CARRY, "delivered", &any);
+	if (blurred)
+		fprintf(out, "; %u used before the observer's next look: not timed", blurred);
 	if (spared)
 		fprintf(out, "; %u wanted no interrupt", spared);
 	fputc('\n', out);
@@ -360,7 +372,7 @@ size_t trace_show(FILE *out, const json_t *trace, const json_t *events)
 	put(out, text_of(trace, "port"), 0);
 	fputc('\n', out);
 	put_blind_spots(out, trace);
-	if (load(&s, events) == 0) {
+	if (load(&s, strcmp(text_of(trace, "datapath"), "vmm") == 0, events) == 0) {
 		for (unsigned i = 1; i <= s.nr_journeys; i++) {
 			const struct journey *j = &s.journeys[i - 1];
 

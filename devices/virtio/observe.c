@@ -72,11 +72,11 @@ static void look(struct observer *o, unsigned i)
 	virtq_watch_look(&q->watch, &available, &used);
 	if (available)
 		TRACE(ring_avail, o->dev->name, i,
-		      "the driver has made %d available; seen within %d ns", available,
+		      "the driver has made %d available, at most %d ns before this", available,
 		      now - q->looked_ns);
 	if (used && o->used)
 		TRACE(ring_used, o->dev->name, i,
-		      "%d used by whoever serves the ring; seen within %d ns", used,
+		      "%d used by whoever serves the ring, at most %d ns before this", used,
 		      now - q->looked_ns);
 	q->looked_ns = now;
 }
