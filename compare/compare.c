@@ -246,25 +246,45 @@ static void say_sample(const struct session *s, const struct sample *m)
 		say("%s: %.2f %% of a processor", what, m->values[M_CPU_PERCENT]);
 }
 
-static int measure(struct session *s)
+static int measure_round(struct session *s, unsigned round)
 {
 	struct results *r = &s->results;
 
-	for (unsigned round = 1; round <= s->options.rounds; round++)
-		for (unsigned w = 0; w < NR_WORKLOADS; w++)
-			for (unsigned g = 0; (s->options.workloads & BIT(w)) && g < r->nr_guests;
-			     g++) {
-				struct sample *m = results_add(r);
-				int rc = m ? sample_take(m, &r->guests[g], (enum workload_id)w,
-				                         round, s->options.seconds)
-				           : -ENOMEM;
+	for (unsigned w = 0; w < NR_WORKLOADS; w++)
+		for (unsigned g = 0; (s->options.workloads & BIT(w)) && g < r->nr_guests; g++) {
+			struct sample *m = results_add(r);
+			int rc = m ? sample_take(m, &r->guests[g], (enum workload_id)w, round,
+			                         s->options.seconds)
+			           : -ENOMEM;
 
-				if (m && rc < 0)
-					r->nr_samples--;
-				if (rc < 0)
-					return rc;
-				say_sample(s, m);
-			}
+			if (m && rc < 0)
+				r->nr_samples--;
+			if (rc < 0)
+				return rc;
+			say_sample(s, m);
+		}
+	return 0;
+}
+
+static int measure(struct session *s)
+{
+	uint64_t end = s->results.start_us + s->options.limit_s * UINT64_C(1000000);
+
+	for (unsigned round = 1; round <= s->options.rounds; round++) {
+		uint64_t start = clock_us();
+		int rc = measure_round(s, round);
+
+		if (rc < 0)
+			return rc;
+		if (!s->options.limit_s || round == s->options.rounds)
+			continue;
+		/* The next one will take as long. */
+		if (2 * clock_us() - start > end) {
+			say("no time for round %u: it would not end within %u s", round + 1,
+			    s->options.limit_s);
+			s->options.rounds = round;
+		}
+	}
 	return 0;
 }
 

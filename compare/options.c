@@ -97,6 +97,11 @@ static int set_seconds(struct compare_options *o, const char *value, struct err 
 	                     err);
 }
 
+static int set_limit(struct compare_options *o, const char *value, struct err *err)
+{
+	return option_number("compare", "--limit", value, 1, COMPARE_LIMIT_MAX, &o->limit_s, err);
+}
+
 static int set_cpus(struct compare_options *o, const char *value, struct err *err)
 {
 	return option_number("compare", "--cpus", value, 1, COMPARE_CPUS_MAX, &o->cpus, err);
@@ -148,6 +153,8 @@ static const struct option options[] = {
          set_workload},
 	{"rounds", "N", "rounds (5; 3 in a virtual or emulated host)", set_rounds},
 	{"seconds", "N", "how long each measurement lasts (2)", set_seconds},
+	{"limit", "S", "begin no round, but the first, that would not end S seconds from the start",
+         set_limit},
 	{"cpus", "N", "virtual CPUs of the guest (1)", set_cpus},
 	{"transport", "pci|mmio", "where the guest finds the NIC (pci)", set_transport},
 	{"ring", "split|packed", "format of the virtqueues (split)", set_ring},

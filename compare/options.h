@@ -10,6 +10,7 @@
 
 #define COMPARE_ROUNDS_MAX  100
 #define COMPARE_SECONDS_MAX 600
+#define COMPARE_LIMIT_MAX   86400
 #define COMPARE_CPUS_MAX    64
 
 struct compare_options {
@@ -17,6 +18,7 @@ struct compare_options {
 	unsigned workloads; /* BIT(enum workload_id), in workload.h */
 	unsigned rounds;    /* 0: as the host is */
 	unsigned seconds;   /* of one workload */
+	unsigned limit_s;   /* no round is begun that would not end before; 0: none */
 	unsigned cpus;      /* of the guest */
 	bool mmio, packed;
 	const char *kernel, *initrd; /* NULL: the default guest's */

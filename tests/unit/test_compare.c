@@ -57,14 +57,15 @@ static void options(void **state)
 	assert_null(o.out);
 
 	assert_int_equal(PARSE("--modes", "vmm,vhost-net", "--with=qemu", "--workload",
-	                       "latency,idle", "--rounds", "7", "--seconds=3", "--cpus", "2",
-	                       "--transport", "mmio", "--ring", "packed", "--kernel", "k",
-	                       "--initrd", "i", "--out", "d"),
+	                       "latency,idle", "--rounds", "7", "--seconds=3", "--limit", "99",
+	                       "--cpus", "2", "--transport", "mmio", "--ring", "packed", "--kernel",
+	                       "k", "--initrd", "i", "--out", "d"),
 	                 0);
 	assert_int_equal(o.roads, BIT(ROAD_VMM) | BIT(ROAD_VHOST_NET) | BIT(ROAD_QEMU));
 	assert_int_equal(o.workloads, BIT(WORK_LATENCY) | BIT(WORK_IDLE));
 	assert_int_equal(o.rounds, 7);
 	assert_int_equal(o.seconds, 3);
+	assert_int_equal(o.limit_s, 99);
 	assert_int_equal(o.cpus, 2);
 	assert_true(o.mmio && o.packed);
 	assert_string_equal(o.kernel, "k");
@@ -89,6 +90,7 @@ static void wrong_options(void **state)
 	FAILS("'tcp'", "--workload=tcp");
 	FAILS("a number from 1 to 100", "--rounds", "0");
 	FAILS("a number from 1 to 100", "--rounds", "101");
+	FAILS("a number from 1 to 86400", "--limit", "-1");
 	FAILS("a number from 1 to 600", "--seconds", "1s");
 	FAILS("pci or mmio", "--transport", "isa");
 	FAILS("split or packed", "--ring", "x");
