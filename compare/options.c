@@ -162,7 +162,7 @@ static const struct option options[] = {
 	{"initrd", "FILE",
          "another initrd than the default guest's; docs/compare.md says what has to be in it",
          set_initrd},
-	{"out", "DIR", "write compare.json, compare.csv and the page there", set_out},
+	{"out", "DIR", "write compare.json, compare.csv and the page compare.html there", set_out},
 	{"help", NULL, "this list", set_help},
 };
 
