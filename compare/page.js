@@ -68,7 +68,7 @@ function legend() {
 		item(mark(sample(THICK / 2, 'vhost')), 'An arrow of packets is as wide as the share of CPU time of who moves them (this one: half), divided by direction. ',
 			el('b', {}, '\u25b2'), ' to the guest, ', el('b', {}, '\u25bc'), ' from it.'),
 		item(mark(sample(THICK / 5, 'kvm')), 'The kick is as wide as the share that the vCPUs spend outside of the guest, in KVM and the VMM; if kicks are exits, so is the exit.'),
-		item(mark(sample(2, 'guest')), 'What costs too little to be told apart, or is paid by whom it comes from, is a thin line.'),
+		item(mark(sample(2, 'guest')), 'What costs too little to be told apart, or is paid by whom it comes from, is a thin line. When idle: all of it.'),
 		item(mark(el('span', { class: 'num' }, '0.40')), 'The number on an arrow is how often it happens per packet. When idle: in a second. \u201c?\u201d is not known.'),
 		item(mark(el('span', { class: 'num' }, '75\u202f\u00b5s')), 'The number in a box is the CPU time per packet that it spent, and its share of all. When idle: percent of a processor.'),
 		item(mark(sv('svg', { width: 56, height: 20, viewBox: '0 0 56 20', 'aria-hidden': 'true' }, sv('g', { class: 'arrow off' }, sv('path', { class: 'line', d: 'M2 10H54', 'stroke-width': 1.4 })))), 'Grey takes no part.')),

@@ -114,24 +114,25 @@ function switchesChart(m, w) {
 	})));
 }
 
-// The tables of all figures. [name, text, unit]; a name that ends with "*" is a count, shown per packet or per second.
+// The tables of all figures. [name, text, part of the row above]; a name that ends with "*" is a count, one with "@"
+// a cost: per packet, or per second.
 const ROWS = [
-	['Work done'], ['throughput', 'Throughput', null], ['loss_percent', 'Lost, % of what was sent'],
+	['Work done'], ['throughput', 'Throughput'], ['loss_percent', 'Lost, % of what was sent'],
 	['latency_p50_us', 'Round trip p50, \u00b5s'], ['latency_p99_us', 'Round trip p99, \u00b5s'], ['latency_p999_us', 'Round trip p99.9, \u00b5s'],
-	['packets', 'Packets across the tap'], ['packets_to_guest', 'to the guest'], ['packets_from_guest', 'from the guest'], ['bytes', 'Bytes in them'],
+	['packets', 'Packets across the tap'], ['packets_to_guest', 'to the guest', true], ['packets_from_guest', 'from the guest', true], ['bytes', 'Bytes in them'],
 	['packets_dropped', 'Dropped by the tap'], ['seconds', 'Seconds'],
-	['Counts'], ['exits*', 'Exits, all'], ['exits_user*', 'Exits to user space'], ['exits_mmio*', 'for memory-mapped registers'],
-	['exits_pio*', 'for ports'], ['exits_other*', 'for other reasons'], ['halts*', 'Halts'], ['kicks*', 'Kicks'], ['interrupts*', 'Interrupts of the NIC'],
+	['Counts'], ['exits*', 'Exits, all'], ['exits_user*', 'Exits to user space'], ['exits_mmio*', 'for memory-mapped registers', true],
+	['exits_pio*', 'for ports', true], ['exits_other*', 'for other reasons', true], ['halts*', 'Halts'], ['kicks*', 'Kicks'], ['interrupts*', 'Interrupts of the NIC'],
 	['injections*', 'Interrupts injected, all'], ['switches*', 'Context switches'],
 	['Host CPU time'], ['cpu@', 'All'], ...WHO.map((w) => ['cpu_' + w.id + '@', capital(w.text)]), ['cpu_percent', 'All, % of one processor'],
 	['cpu_host_percent', 'The whole host, % of one processor'],
 ];
 
-const cell = (s) => el('td', {}, s ? [fmt(s.median), s.n === 1 || s.min === null || s.min === s.max ? null : el('small', {}, fmt(s.min) + ' \u2013 ' + fmt(s.max))] : notKnown());
+const cell = (s) => el('td', {}, s ? [fmt(s.median), s.n === 1 || s.min === null || s.max === null || (fmt(s.min) === fmt(s.max) && fmt(s.min) === fmt(s.median)) ? null : el('small', {}, fmt(s.min) + ' \u2013 ' + fmt(s.max))] : notKnown());
 
 function dataTable(m, w) {
 	const results = m.roads.map((road) => m.result(w.name, road.name)), idle = results.some((r) => r.idle);
-	const rows = ROWS.map(([name, label]) => {
+	const rows = ROWS.map(([name, label, part]) => {
 		if (label === undefined)
 			return el('tr', { class: 'group' }, el('th', { scope: 'rowgroup', colspan: m.roads.length + 1 }, name));
 		const key = name.replace('*', idle ? '_per_s' : '_per_packet').replace('@', idle ? '_percent' : '_us_per_packet');
@@ -139,7 +140,7 @@ function dataTable(m, w) {
 		if (!stats.some(Boolean))
 			return null;
 		const unit = name === 'throughput' ? ', ' + unitText(w) : name.endsWith('*') ? (idle ? ', a second' : ', per packet') : name.endsWith('@') ? (idle ? ', %' : ', \u00b5s per packet') : '';
-		return el('tr', {}, el('th', { scope: 'row' }, label + unit), stats.map(cell));
+		return el('tr', {}, el('th', { scope: 'row', class: part ? 'part' : null }, label + unit), stats.map(cell));
 	});
 	return scroll(title(w), el('table', { class: 'data' },
 		el('thead', {}, el('tr', {}, el('th', { scope: 'col' }, title(w)), m.roads.map((r) => el('th', { scope: 'col' }, r.name)))), el('tbody', {}, rows)));

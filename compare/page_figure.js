@@ -137,7 +137,7 @@ const activeLast = (how) => ['backend', 'vhost', 'vmm'].sort((a, b) => (a === ho
 
 function notifications(svg, P, road, r, how, words, per) {
 	const exit = road.notify === 'exit';
-	const host = THICK * (r.share('vcpu_host') || 0);
+	const host = r.idle ? 1.6 : THICK * (r.share('vcpu_host') || 0);
 	const kicks = r.count('kicks'), irqs = r.count('interrupts'), exits = r.count('exits_user');
 	const value = (v) => (v === null ? 'not known' : fmt(v)) + ' ' + per;
 	const spots = { vmm: [P.vmm.c - 36, P.vmm.c - 22, 250], vhost: [P.vhost.c - 16, P.vhost.c - 30, 352], backend: [P.backend.c - 30, P.backend.c - 17, 250] };
@@ -162,7 +162,7 @@ function notifications(svg, P, road, r, how, words, per) {
 function packets(svg, P, road, r, how, words) {
 	const to = r.rate('packets_to_guest'), from = r.rate('packets_from_guest');
 	const both = (to || 0) + (from || 0), share = how.who ? r.share(how.who) || 0 : 0;
-	const widths = (v) => (both > 0 ? THICK * share * (v || 0) / both : 1.6);
+	const widths = (v) => (both > 0 && !r.idle ? THICK * share * (v || 0) / both : 1.6);
 	const tops = { vmm: 150, vhost: 352, backend: 150 }, bottoms = { vmm: 250, vhost: 416, backend: 250 };
 	const rate = (v) => (v === null ? 'not known' : fmt(v) + ' a second');
 	const lanes = (place, legs, hue, on, detail) => {
