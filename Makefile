@@ -50,11 +50,11 @@ $(BUILD)/obj/%.o: %.c
 	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
 # What compare's guests run, and the object that has it inside (.incbin).
-$(BUILD)/compare/peer: compare/guest/peer.c guest-images/linux/nolibc.h
+$(BUILD)/obj/compare/peer: compare/guest/peer.c guest-images/linux/nolibc.h
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 -I. $(WARN) -Os -static -nostdlib -ffreestanding -fno-stack-protector -fno-pie \
 		-fno-asynchronous-unwind-tables -Wl,--build-id=none,-z,noseparate-code -s -o $@ $<
-$(BUILD)/obj/compare/guest.o: $(BUILD)/compare/peer compare/guest/exec
+$(BUILD)/obj/compare/guest.o: $(BUILD)/obj/compare/peer compare/guest/exec
 
 $(BUILD)/libtrivm.a: $(OBJECTS)
 	@rm -f $@

@@ -28,7 +28,7 @@
 __asm__(".section .rodata\n"
         "guest_exec_start: .incbin \"compare/guest/exec\"\n"
         "guest_exec_end:\n"
-        "guest_peer_start: .incbin \"compare/peer\"\n"
+        "guest_peer_start: .incbin \"obj/compare/peer\"\n"
         "guest_peer_end:\n"
         ".previous\n");
 extern const char guest_exec_start[], guest_exec_end[], guest_peer_start[], guest_peer_end[];
