@@ -62,14 +62,17 @@ struct datapath_host {
 struct datapath_stats {
 	uint64_t packets, bytes; /* that passed; bytes without the virtio-net header */
 	uint64_t batches;        /* times the used ring was published */
-	/* Of these, how many were of 1 chain, of 2 or 3, of 4 to 7 ..., the last: of that and more.
+	uint64_t wakeups;        /* by a kick or by the port */
+	uint64_t drop_link;      /* link down, or a port that leads nowhere */
+	uint64_t drop_port;      /* the port refused it: malformed, interface down */
+	uint64_t drop_size;      /* too short, or longer than the buffers */
+	uint64_t drop_filter;    /* not for this NIC */
+	/*
+	 * Of the batches, how many were of 1 chain, of 2 or 3, of 4 to 7 ..., the last: of that and
+	 * more. Behind what each packet adds to, which is then in one cache line: among it they cost
+	 * 2 % of 33 million packets a second.
 	 */
 	uint64_t batch_sizes[DATAPATH_BATCH_SIZES];
-	uint64_t wakeups;     /* by a kick or by the port */
-	uint64_t drop_link;   /* link down, or a port that leads nowhere */
-	uint64_t drop_port;   /* the port refused it: malformed, interface down */
-	uint64_t drop_size;   /* too short, or longer than the buffers */
-	uint64_t drop_filter; /* not for this NIC */
 	struct virtq_stats queue;
 };
 
