@@ -20,7 +20,8 @@ function howText(road) {
 		return HOW.qemu;
 	if (road.datapath === 'vmm' && road.notify === 'exit')
 		return HOW.exit;
-	return HOW[mover(road).place] || 'Who moves the packets is not known.';
+	const how = HOW[mover(road).place] || 'Who moves the packets is not known.';
+	return road.vmm === 'qemu' ? how.replace('trivm', 'QEMU') : how;
 }
 
 const HINT = 'Point at an arrow, or reach it by the Tab key: what it is, and the code behind it, is told here.';
@@ -142,9 +143,12 @@ function findings(m) {
 	const verdict = (ok, yes, no) => el('span', { class: 'verdict ' + (ok ? 'yes' : 'no') }, ok ? '\u2713 ' + yes : '\u2717 ' + no);
 	const order = ['vmm+exit', 'vmm', 'vhost-net'].filter((n) => of(n, (r) => r.count('exits_user')).length);
 	if (order.length > 1) {
-		const good = busy.filter((w) => order.every((n, i) => !i || m.result(w.name, order[i - 1]).count('exits_user') > m.result(w.name, n).count('exits_user')));
-		add(order.map((n) => fmt(medianOf(of(n, (r) => r.count('exits_user'))))).join(' \u2192 '), 'exits to user space per packet: ' + list(order) + '. ',
-			verdict(good.length === busy.length, 'They fall in this order in all workloads.', 'They fall in this order in ' + good.length + ' of ' + busy.length + ' workloads only.'));
+		// What an ioeventfd leaves is not the packets': timers, other devices. There is nothing to fall further.
+		const few = (w, n) => { const v = m.result(w.name, n).count('exits_user'), e = m.result(w.name, 'vmm+exit').count('exits_user'); return v === null || (v < 0.1 && (e === null || v < e / 2)); };
+		const good = busy.filter((w) => order.every((n) => n === 'vmm+exit' || few(w, n)));
+		add(order.map((n) => fmt(medianOf(of(n, (r) => r.count('exits_user'))))).join(' \u2192 '), 'exits to user space per packet, ' + list(order) + '. ',
+			verdict(good.length === busy.length, 'Where an ioeventfd takes the kicks, next to none are left.',
+				'Next to none should be left where an ioeventfd takes the kicks. That is so in ' + good.length + ' of ' + busy.length + ' workloads.'));
 	}
 	const outside = ['vhost-net', 'vhost-user'].filter((n) => of(n, (r) => r.share('datapath')).length);
 	if (outside.length) {

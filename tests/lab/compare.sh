@@ -83,6 +83,14 @@ if expect "$name" 0 log trivm compare --modes $modes "${with[@]}" --rounds $roun
 	else
 		fail "$name: CSV" out/compare.csv
 	fi
+	# What a browser makes of the page is tests/page's.
+	if grep -q '^<!DOCTYPE html>' out/compare.html && [ "$(tail -n 1 out/compare.html)" = '</html>' ] &&
+		python3 -c "import json; page = open('out/compare.html').read().split('id=\"results\">')[1]
+assert json.loads(page.split('</script>')[0])['when'] == json.load(open('out/compare.json'))['when']" 2>log; then
+		pass "$name: page"
+	else
+		fail "$name: page" log
+	fi
 fi
 nothing_left "$name"
 

@@ -90,6 +90,8 @@ class Browser:
             event = self.message(deadline)
             if event is None:
                 raise RuntimeError('no ' + name)
+            if event.get('method') == 'Page.javascriptDialogOpening':
+                raise RuntimeError('text of the results was run as a script')
             self.events.append(event)
 
 
