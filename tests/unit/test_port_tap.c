@@ -336,6 +336,55 @@ static void frames_are_bare_without_offloads(void **state)
 	port_close(port);
 }
 
+/* In the guest's directions, whatever the interface calls them; and of this interface only. */
+static void counts_of_the_interface(void **state)
+{
+	struct port_counts c = {.to_guest_packets = 0};
+	struct ifreq ifr = {0};
+	uint8_t buf[256];
+	struct port *port;
+	int host;
+
+	(void)state;
+	need_tap();
+	tap_add("counted", IFF_TAP, 0, true);
+	port = open_tap("counted", 1, false);
+	host = packet_socket("counted", false, TEST_PROTO);
+	plain_frame(buf, 100, 1);
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(write(port->fds[0], buf, 100), 100);
+	assert_int_equal(port->ops->counts(port, &c), 0);
+	assert_string_equal(c.interface, "counted");
+	assert_int_equal(c.from_guest_packets, 3);
+	assert_int_equal(c.from_guest_bytes, 300);
+	for (unsigned i = 0; i < 50; i++)
+		assert_int_equal(write(host, buf, 77), 77);
+	while (readable(port->fds[0], 0) && read(port->fds[0], buf, sizeof(buf)) > 0)
+		continue;
+	assert_int_equal(port->ops->counts(port, &c), 0);
+	/* The host's own stack may have had something to say besides. */
+	assert_in_range(c.to_guest_packets, 50, 80);
+	assert_true(c.to_guest_bytes >= 50 * 77);
+	assert_int_equal(c.from_guest_packets, 3);
+	close(host);
+	/* Another one takes its name. */
+	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "counted");
+	snprintf(ifr.ifr_newname, sizeof(ifr.ifr_newname), "moved");
+	host = socket(AF_INET, SOCK_DGRAM, 0);
+	assert_int_equal(ioctl(host, SIOCGIFFLAGS, &ifr), 0);
+	ifr.ifr_flags &= (short)~IFF_UP;
+	assert_int_equal(ioctl(host, SIOCSIFFLAGS, &ifr), 0);
+	snprintf(ifr.ifr_newname, sizeof(ifr.ifr_newname), "moved");
+	assert_int_equal(ioctl(host, SIOCSIFNAME, &ifr), 0);
+	close(host);
+	assert_int_equal(port->ops->counts(port, &c), -ENODEV);
+	tap_add("counted", IFF_TAP, 0, true);
+	assert_int_equal(port->ops->counts(port, &c), -ENODEV);
+	tap_delete("counted", IFF_TAP);
+	port_close(port);
+	tap_delete("moved", IFF_TAP);
+}
+
 static void existing_interface_stays(void **state)
 {
 	struct link_info info;
@@ -818,6 +867,7 @@ int main(void)
 		cmocka_unit_test(wrong_before_the_kernel_is_asked),
 		cmocka_unit_test(new_interface_comes_up_and_goes),
 		cmocka_unit_test(frames_are_bare_without_offloads),
+		cmocka_unit_test(counts_of_the_interface),
 		cmocka_unit_test(existing_interface_stays),
 		cmocka_unit_test(interfaces_that_cannot_be),
 		cmocka_unit_test(macvtap_is_told_from_tap),
