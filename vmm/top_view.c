@@ -122,10 +122,11 @@ static const json_t *twin(const json_t *list, const json_t *o, const char *a, co
 	const json_t *other;
 	size_t i;
 
-	json_array_foreach (list, i, other)
+	json_array_foreach (list, i, other) {
 		if (json_equal(json_object_get(other, a), json_object_get(o, a)) &&
 		    (!b || json_equal(json_object_get(other, b), json_object_get(o, b))))
 			return other;
+	}
 	return NULL;
 }
 
@@ -251,9 +252,10 @@ static void cards(struct top_lines *out, const struct pair *samples)
 		top_line(out, TOP_HEAD, "  %-8s %-10s %-4s %5s %7s %7s %7s %7s %7s %7s %7s %7s %6s",
 		         "NIC", "DATAPATH", "LINK", "QUEUE", "PKT/s", "Mbit/s", "DROP/s", "KICK/s",
 		         "KEXIT/s", "IRQFD/s", "IOCTL/s", "SPARE/s", "BATCH");
-	json_array_foreach (list, i, card)
+	json_array_foreach (list, i, card) {
 		rings(out, card, twin(json_object_get(samples->before, "cards"), card, "id", NULL),
 		      samples->seconds);
+	}
 }
 
 /* A vCPU's is above, and those that do nothing are many. */

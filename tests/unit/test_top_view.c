@@ -99,13 +99,13 @@ static void a_ring_that_is_counted(void **state)
 /* vhost-net with one pair: the interface has the numbers, in the direction of the ring. */
 static void the_interface_stands_in(void **state)
 {
-	static const char fmt[] =
-		"{" STATUS
-		",\"cards\":[{\"id\":\"lan\",\"link\":\"down\",\"datapath\":\"vhost-net\","
-		"\"stats\":{\"rings\":[{\"ring\":0,\"direction\":\"rx\",\"packets\":null,"
-		"\"kicks_ioeventfd\":%d},{\"ring\":1,\"direction\":\"tx\",\"packets\":null}%s],"
-		"\"interface\":{\"name\":\"tap0\",\"to_guest_packets\":%d,\"from_guest_packets\":%"
-	        "d}}}]}";
+	static const char fmt[] = "{" STATUS ",\"cards\":[{\"id\":\"lan\",\"link\":\"down\","
+				  "\"datapath\":\"vhost-net\",\"stats\":{\"rings\":["
+				  "{\"ring\":0,\"direction\":\"rx\",\"packets\":null,"
+				  "\"kicks_ioeventfd\":%d},"
+				  "{\"ring\":1,\"direction\":\"tx\",\"packets\":null}%s],"
+				  "\"interface\":{\"name\":\"tap0\",\"to_guest_packets\":%d,"
+				  "\"from_guest_packets\":%d}}}]}";
 	char before[1024], now[1024];
 
 	(void)state;
