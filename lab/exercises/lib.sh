@@ -77,3 +77,10 @@ datapath_of() { value "$1" 0.datapath net "$2"; } # NAME CARD
 pings() { # ADDRESS COUNT [INTERVAL]: how many were answered, from here
 	ping -q -c "$2" -i "${3:-0.05}" -W 1 "$1" 2>/dev/null | sed -n 's/.* \([0-9]*\) received.*/\1/p'
 }
+
+events_of() { # NAME: the file events is there, and was written while this guest ran
+	local up
+	[ -s events ] || { missing "the file events, from 'trivm ctl $1 events >events &'"; return; }
+	up=$(value "$1" uptime)
+	[ $(($(date +%s) - $(stat -c %Y events))) -le "${up%.*}" ] || missing "events of this guest: the file is older than it"
+}
