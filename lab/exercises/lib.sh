@@ -82,5 +82,6 @@ events_of() { # NAME: the file events is there, and was written while this guest
 	local up
 	[ -s events ] || { missing "the file events, from 'trivm ctl $1 events >events &'"; return; }
 	up=$(value "$1" uptime)
+	up=${up:-0}
 	[ $(($(date +%s) - $(stat -c %Y events))) -le "${up%.*}" ] || missing "events of this guest: the file is older than it"
 }
