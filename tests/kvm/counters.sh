@@ -85,3 +85,27 @@ for what in '^# TYPE trivm_vcpu_user_exits_total counter$' '^trivm_vcpu_exits_to
 	judge "counters: for Prometheus: $what" 0 "$what"
 done
 counted_end threads
+
+# --- A back-end in another process: what it does is not known here, and it is no 0; but who it is, is. ---
+
+"$(dirname "$trivm")/trivm-switch" --port "$sockets/sw" >"$tmp/switch.log" 2>&1 &
+backend=$!
+for ((i = 0; i < 200; i++)); do
+	[ ! -S "$sockets/sw" ] || break
+	sleep 0.05
+done
+counted_start user 'stays, status 0' -m 128M -k "$guests/net.elf" --net "datapath=vhost-user,socket=$sockets/sw,id=n" \
+	-p "mode=tx count=1000 ticks=$((1 << 37)) stay=1"
+for key in packets kicks_ioeventfd interrupts_irqfd; do
+	same "counters: a back-end's $key" "$key - -" "$(counts user $key net n stats)"
+done
+same "counters: kicks by exit, to a back-end" 'kicks_exit 0 0' "$(counts user kicks_exit net n stats)"
+same "counters: the back-end's process" "$backend" \
+	"$("$trivm" ctl --control "$sockets/user" stats | awk '$3 == "backend" { print $4 }')"
+# Back on a thread of ours, all is to be seen again.
+"$trivm" ctl --control "$sockets/user" net n datapath vmm,port=none >"$tmp/out" 2>"$tmp/err"
+same "counters: kicks that are to be seen again" 'kicks_ioeventfd 0 0' "$(counts user kicks_ioeventfd net n stats)"
+same "counters: no back-end" '' "$("$trivm" ctl --control "$sockets/user" stats | awk '$3 == "backend" { print $4 }')"
+counted_end user
+kill $backend
+wait_pid $backend

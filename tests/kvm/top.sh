@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-# shellcheck shell=bash disable=SC2154
+# shellcheck shell=bash disable=SC2154,SC2034
 # trivm top: what it prints of a guest that works, and its manners on a terminal.
 
 mkdir -m 700 "$tmp/run-top"
