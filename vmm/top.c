@@ -297,6 +297,9 @@ static int parse(struct top_options *o, int argc, char **argv, struct err *err)
 			                  count ? 1e9 : DELAY_MAX, &v, err);
 			if (rc < 0)
 				return rc;
+			if (count && v != (double)(unsigned)v)
+				return err_set(err, -EINVAL, "%s %s: expected a whole number",
+				               argv[i], argv[i + 1]);
 			if (count)
 				o->count = (unsigned)v;
 			else

@@ -29,6 +29,8 @@ run_limited "$trivm" top -b one
 judge "top: no such VM" 1 'one: no such VM'
 run_limited "$trivm" top -b -d 0
 judge "top: a wrong delay" 2 '-d 0: expected a number from 0.1'
+run_limited "$trivm" top -b -n 1.5
+judge "top: a wrong count" 2 'a whole number'
 run_limited "$trivm" top one two
 judge "top: two names" 2 'two: neither an option'
 
