@@ -228,6 +228,13 @@ int child_command(const char *command, const char *out, struct err *err)
 	return child_run(argv, out, COMMAND_MS, err);
 }
 
+void child_clean(char *text)
+{
+	for (; *text; text++)
+		if ((*text < ' ' && *text != '\n' && *text != '\t') || *text > '~')
+			*text = '?';
+}
+
 char *child_output(const char *path)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -240,6 +247,7 @@ char *child_output(const char *path)
 		text = malloc(len + 1);
 		if (text && fd_read_full(fd, text, len) == 0) {
 			text[len] = '\0';
+			child_clean(text);
 		} else {
 			free(text);
 			text = NULL;

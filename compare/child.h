@@ -58,7 +58,10 @@ int child_command(const char *command, const char *out, struct err *err);
 /* The words of @argv as one would type them, as far as they fit. Returns @buf. */
 const char *child_typed(char *const argv[], char *buf, size_t size);
 
-/* All of the file @path as text, to be freed, or NULL. At most 1 MiB. */
+/* All of the file @path as clean text, to be freed, or NULL. At most 1 MiB. */
 char *child_output(const char *path);
+
+/* Make what a stranger wrote fit for a terminal and for JSON: other bytes than ASCII's become '?'. */
+void child_clean(char *text);
 
 #endif

@@ -111,6 +111,17 @@ static int find_programs(struct session *s, struct err *err)
 	return 0;
 }
 
+/* A file that can be read, with a name that can be told in JSON. */
+static int check_file(const char *option, const char *path, struct err *err)
+{
+	json_t *name = json_string(path);
+
+	json_decref(name);
+	if (!name)
+		return err_set(err, -EINVAL, "%s: a name that is not UTF-8", option);
+	return access(path, R_OK) < 0 ? err_errno(err, -errno, "%s %s", option, path) : 0;
+}
+
 static int find_guest(struct session *s, struct err *err)
 {
 	struct road_common *c = &s->common;
@@ -125,11 +136,8 @@ static int find_guest(struct session *s, struct err *err)
 	         s->options.kernel ? s->options.kernel : image.kernel);
 	snprintf(c->base_initrd, sizeof(c->base_initrd), "%s",
 	         s->options.initrd ? s->options.initrd : image.initrd);
-	if (access(c->kernel, R_OK) < 0)
-		return err_errno(err, -errno, "--kernel %s", c->kernel);
-	if (access(c->base_initrd, R_OK) < 0)
-		return err_errno(err, -errno, "--initrd %s", c->base_initrd);
-	return 0;
+	rc = check_file("--kernel", c->kernel, err);
+	return rc < 0 ? rc : check_file("--initrd", c->base_initrd, err);
 }
 
 static void skip(struct session *s, enum road_id id, const char *reason, const char *remedy)

@@ -132,6 +132,7 @@ static int ask(const char *address, char letter, unsigned ms, char buf[ANSWER_MA
 		if (n >= TAG_LEN && memcmp(buf, tag, TAG_LEN) == 0) {
 			memmove(buf, buf + TAG_LEN, (size_t)n - TAG_LEN);
 			buf[n - TAG_LEN] = '\0';
+			child_clean(buf);
 			fd_close(&fd);
 			return 0;
 		}

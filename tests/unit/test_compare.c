@@ -477,6 +477,9 @@ static void children(void **state)
 	assert_int_equal(child_stop_signal(), SIGTERM);
 	assert_int_equal(child_sleep(10000), -EINTR);
 	child_kill(&c);
+	snprintf(text, sizeof(text), "a\tb\nc\033[1m\xc3\xa4");
+	child_clean(text);
+	assert_string_equal(text, "a\tb\nc?[1m??");
 	unlink(out);
 	rmdir(dir);
 }
