@@ -113,7 +113,8 @@ static inline bool trace_armed(void)
 /*
  * TRACE(point, dev, ring, text, argument...): at most TRACE_ARGS integers. @dev: the device's name,
  * always the same pointer for the same device; NULL: what happens is on behalf of the ring that
- * trace_enter() named. Any thread; no locks, no system call but the first time on a thread.
+ * trace_enter() named. A point in several places has the same arguments in all, also by their types:
+ * perf insists. Any thread; no locks, no system call but the first time on a thread.
  */
 #define TRACE(point_, dev_, ring_, text_, ...)                                               \
 	do {                                                                                 \

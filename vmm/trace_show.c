@@ -138,6 +138,9 @@ static void join(struct story *s, size_t at)
 	/* Notes behind that are about other packets, of the other direction perhaps. */
 	if (j->asleep && l->stage == TRACE_NOTE)
 		return;
+	/* The datapath has said already what the observer only now saw. */
+	if (s->vmm && (l->ring & 1) && j->has[TRACE_TAKE] && is_point(l, "ring_avail"))
+		return;
 	if (is_point(l, "kicks_on")) {
 		j->asleep = j->has[TRACE_SHOW];
 		j->empty = !j->asleep && !j->has[TRACE_TAKE] && !j->has[TRACE_MOVE];

@@ -58,8 +58,9 @@ static void raise_status(struct virtio_mmio *m, uint32_t bit)
 /* An interrupt for queue @index, by our own hand. */
 static void queue_deliver(struct virtio_mmio *m, unsigned index)
 {
-	TRACE(irq_deliver, m->dev->name, index, "interrupt: InterruptStatus is set, pin %d pulses",
-	      m->cfg.line.gsi);
+	TRACE(irq_deliver, m->dev->name, index,
+	      "interrupt: MSI-X %d, InterruptStatus is set, pin %d pulses", (bool)false,
+	      (uint16_t)m->cfg.line.gsi);
 	trace_enter(m->dev->name, index);
 	raise_status(m, VIRTIO_MMIO_INT_VRING);
 	trace_leave();

@@ -60,10 +60,10 @@ static void queue_deliver(struct virtio_pci *p, unsigned index)
 {
 	const struct virtio_pci_queue *q = &p->queues[index];
 
-	TRACE(irq_deliver, p->dev->name, index, "interrupt: running %d, MSI-X %d, vector %d",
-	      q->active, msix_enabled(&p->msix), q->vector);
 	if (!q->active)
 		return;
+	TRACE(irq_deliver, p->dev->name, index, "interrupt: MSI-X %d, vector %d",
+	      msix_enabled(&p->msix), q->vector);
 	trace_enter(p->dev->name, index);
 	if (!msix_enabled(&p->msix))
 		raise_isr(p, ISR_QUEUE);

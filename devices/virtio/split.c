@@ -244,7 +244,8 @@ bool split_flush(struct virtq *q)
 		TRACE(irq_spared, q->dev, q->ring,
 		      "no interrupt: event index %d, the driver waits for used entry %d; "
 		      "avail.flags %d",
-		      q->f.event_idx, q->f.event_idx ? le16toh(READ_GUEST(*used_event(q))) : 0,
+		      q->f.event_idx,
+		      (uint16_t)(q->f.event_idx ? le16toh(READ_GUEST(*used_event(q))) : 0),
 		      le16toh(READ_GUEST(s->avail->flags)));
 	return wanted;
 }

@@ -2,21 +2,24 @@
 # shellcheck shell=bash disable=SC2154
 # The probes in the binary are those of docs/probes.md, with as many arguments; the scripts use no others.
 
-# "NAME ARGUMENTS" of each place of a probe in FILE.
+# "NAME ARGUMENTS SIZE..." of each place of a probe in FILE, where several differ.
 probes_of() {
 	readelf -n "$1" 2>/dev/null | awk '
 		/Provider: / { ours = $2 == "trivm" }
 		ours && /Name: / { name = $2 }
-		ours && /Arguments:/ { print name, NF - 1 }' | sort -u
+		ours && /Arguments:/ {
+			sizes = ""
+			for (i = 2; i <= NF; i++) { sub(/@.*/, "", $i); sizes = sizes " " $i }
+			print name, NF - 1 sizes
+		}' | sort -u
 }
 
-# The same from the table. An argument in *...* stands for any number of them.
+# "NAME ARGUMENTS" from the table.
 probes_documented() {
 	awk -F'|' '/^\| `[a-z_]+` \|/ {
 		gsub(/[` ]/, "", $2)
-		any = $3 ~ /\*/
 		n = $3 ~ /[^ ]/ ? split($3, a, ",") : 0
-		print $2, any ? "any" : n + 2
+		print $2, n + 2
 	}' docs/probes.md | sort -u
 }
 
@@ -34,8 +37,9 @@ if ! [ -s "$tmp/probes" ]; then
 fi
 awk 'NR == FNR { want[$1] = $2; next }
 	!($1 in want) { print "not documented: " $1; next }
+	$1 in seen { print $1 ": arguments of different types, which perf does not take: " $0 }
 	{ seen[$1] = 1 }
-	want[$1] != "any" && want[$1] != $2 { print $1 ": " $2 " arguments, documented " want[$1] }
+	want[$1] != $2 { print $1 ": " $2 " arguments, documented " want[$1] }
 	END { for (p in want) if (!(p in seen)) print "not in the binary: " p }' \
 	"$tmp/documented" "$tmp/probes" >"$tmp/out"
 if [ -s "$tmp/out" ]; then
