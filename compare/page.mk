@@ -3,7 +3,7 @@
 # page_html.S. To be included; uses BUILD and CC.
 
 COMPARE_PAGE   := $(BUILD)/obj/compare/page.html
-COMPARE_SCRIPT := compare/page_model.js compare/page_figure.js compare/page_charts.js compare/page.js
+COMPARE_SCRIPT := $(patsubst %,compare/%.js,page_model page_figure page_charts page_findings page_settings page)
 
 $(COMPARE_PAGE): compare/page.html compare/page.css $(COMPARE_SCRIPT) compare/page.mk
 	@mkdir -p $(@D)

@@ -15,8 +15,7 @@ const SVG = 'http://www.w3.org/2000/svg';
 
 function put(node, attrs, children) {
 	for (const [name, value] of Object.entries(attrs || {})) {
-		if (value === null || value === undefined || value === false)
-			continue;
+		if (value === null || value === undefined || value === false) continue;
 		node.setAttribute(name, value === true ? '' : String(value));
 	}
 	node.append(...[children].flat(3).filter((c) => c !== null && c !== undefined && c !== false));
@@ -28,46 +27,35 @@ const $ = (id) => document.getElementById(id);
 
 // Two or three digits that count: what the spread leaves of a figure.
 function fmt(v) {
-	if (!isNum(v))
-		return 'not known';
+	if (!isNum(v)) return 'not known';
 	const a = Math.abs(v);
-	if (a === 0)
-		return '0';
-	if (a < 0.001)
-		return v < 0 ? '-<0.001' : '<0.001';
-	if (a >= 1e12)
-		return v.toExponential(1).replace('+', '');
-	if (a >= 1e9)
-		return (v / 1e9).toPrecision(3) + '\u202fG';
-	if (a >= 1e7)
-		return (v / 1e6).toPrecision(3) + '\u202fM';
+	if (a === 0) return '0';
+	if (a < 0.001) return v < 0 ? '-<0.001' : '<0.001';
+	if (a >= 1e12) return v.toExponential(1).replace('+', '');
+	if (a >= 1e9) return (v / 1e9).toPrecision(3) + '\u202fG';
+	if (a >= 1e7) return (v / 1e6).toPrecision(3) + '\u202fM';
 	if (a >= 999.5)
-		return Math.round(v).toString().replace(/\B(?=(\d{3})+(?!\d))/g, '\u202f');
-	if (a >= 100)
-		return v.toFixed(0);
-	if (a >= 10)
-		return v.toFixed(1);
-	if (a >= 0.1)
-		return v.toFixed(2);
+		return Math.round(v)
+			.toString()
+			.replace(/\B(?=(\d{3})+(?!\d))/g, '\u202f');
+	if (a >= 100) return v.toFixed(0);
+	if (a >= 10) return v.toFixed(1);
+	if (a >= 0.1) return v.toFixed(2);
 	return v.toFixed(3);
 }
 
 // For the narrow places on arrows.
 function tight(v) {
-	if (!isNum(v))
-		return '?';
-	if (v >= 1e9)
-		return v.toExponential(0).replace('+', '');
-	if (v >= 1e6)
-		return (v / 1e6).toPrecision(2) + 'M';
-	if (v >= 9999.5)
-		return (v / 1e3).toFixed(0) + 'k';
-	if (v >= 999.5)
-		return (v / 1e3).toFixed(1) + 'k';
+	if (!isNum(v)) return '?';
+	if (v >= 1e9) return v.toExponential(0).replace('+', '');
+	if (v >= 1e6) return (v / 1e6).toPrecision(2) + 'M';
+	if (v >= 9999.5) return (v / 1e3).toFixed(0) + 'k';
+	if (v >= 999.5) return (v / 1e3).toFixed(1) + 'k';
 	return fmt(v);
 }
 
-const bytes = (b) => (!isNum(b) ? null : b >= 1 << 30 ? (b / (1 << 30)).toFixed(1) + ' GiB' : Math.round(b / (1 << 20)) + ' MiB');
+const bytes = (b) =>
+	!isNum(b) ? null : b >= 1 << 30 ? (b / (1 << 30)).toFixed(1) + ' GiB' : Math.round(b / (1 << 20)) + ' MiB';
 const percent = (x) => (isNum(x) ? (x > 0 && x < 0.005 ? '<1' : Math.round(x * 100)) + '\u202f%' : 'not known');
 
 // Who can spend time: name in the metrics, colour, text. The order is that of the bars.
@@ -111,36 +99,42 @@ class Result {
 	}
 	get total() {
 		const t = this.cost('');
-		if (t !== null)
-			return t;
+		if (t !== null) return t;
 		const parts = WHO.map((w) => this.cost(w.id)).filter(isNum);
 		return parts.length ? sum(parts) : null;
 	}
 	share(who) {
-		const c = this.cost(who), t = this.total;
+		const c = this.cost(who),
+			t = this.total;
 		return c !== null && t > 0 ? Math.min(1, c / t) : null;
 	}
 	rate(name) {
-		const p = this.get(name), s = this.get('seconds');
+		const p = this.get(name),
+			s = this.get('seconds');
 		return p !== null && s > 0 ? p / s : null;
 	}
 }
 
 class Model {
 	constructor(raw) {
-		const d = this.data = obj(raw);
-		this.roads = arr(d.roads).map(obj).filter((r) => str(r.name));
-		this.workloads = arr(d.workloads).map(obj).filter((w) => str(w.name));
+		const d = (this.data = obj(raw));
+		this.roads = arr(d.roads)
+			.map(obj)
+			.filter((r) => str(r.name));
+		this.workloads = arr(d.workloads)
+			.map(obj)
+			.filter((w) => str(w.name));
 		this.results = arr(d.results).map((r) => new Result(r));
 		// Results may name what the lists above them do not have.
 		for (const r of this.results) {
 			const { workload, road } = r.raw;
-			if (str(road) && !this.roads.some((x) => x.name === road))
-				this.roads.push({ name: road });
+			if (str(road) && !this.roads.some((x) => x.name === road)) this.roads.push({ name: road });
 			if (str(workload) && !this.workloads.some((x) => x.name === workload))
 				this.workloads.push({ name: workload });
 		}
-		this.skipped = arr(d.skipped).map(obj).filter((s) => str(s.road));
+		this.skipped = arr(d.skipped)
+			.map(obj)
+			.filter((s) => str(s.road));
 		this.checks = arr(d.checks).map(obj);
 	}
 	result(workload, road) {
@@ -148,7 +142,9 @@ class Model {
 	}
 	// Workloads in which packets move.
 	get busy() {
-		return this.workloads.filter((w) => this.roads.some((r) => this.result(w.name, r.name).get('cpu_us_per_packet') !== null));
+		return this.workloads.filter((w) =>
+			this.roads.some((r) => this.result(w.name, r.name).get('cpu_us_per_packet') !== null),
+		);
 	}
 }
 
@@ -158,13 +154,13 @@ const capital = (s) => s.charAt(0).toUpperCase() + s.slice(1);
 // Who moves the packets on a road: the key into everything that depends on it.
 function mover(road) {
 	switch (road.datapath) {
-	case 'vhost-net':
-		return { who: 'vhost', hue: 'vhost', place: 'vhost' };
-	case 'vhost-user':
-		return { who: 'backend', hue: 'backend', place: 'backend' };
-	case 'vmm':
-		return { who: 'datapath', hue: 'vmm', place: 'vmm' };
-	default:
-		return { who: null, hue: 'other', place: null };
+		case 'vhost-net':
+			return { who: 'vhost', hue: 'vhost', place: 'vhost' };
+		case 'vhost-user':
+			return { who: 'backend', hue: 'backend', place: 'backend' };
+		case 'vmm':
+			return { who: 'datapath', hue: 'vmm', place: 'vmm' };
+		default:
+			return { who: null, hue: 'other', place: null };
 	}
 }
