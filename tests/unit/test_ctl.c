@@ -14,6 +14,7 @@
 
 #include "vmm/control_path.h"
 #include "vmm/ctl_client.h"
+#include "vmm/ctl_sample.h"
 #include "vmm/fd.h"
 
 struct fixture {
@@ -183,6 +184,46 @@ static void events(void **state)
 	teardown(&f);
 }
 
+/* All counts: what the VM refuses is left out, what is cut is an error. */
+static void a_sample(void **state)
+{
+	static const char status[] = "{\"jsonrpc\":\"2.0\",\"result\":{\"name\":\"v\"},\"id\":1}\n";
+	static const char refusal[] = "{\"jsonrpc\":\"2.0\",\"error\":{\"code\":-32003,"
+				      "\"message\":\"no\"},\"id\":1}\n";
+	static const char cards[] = "{\"jsonrpc\":\"2.0\",\"result\":[{\"id\":\"a\"},"
+				    "{\"id\":\"b\"}],\"id\":1}\n";
+	static const char counts[] = "{\"jsonrpc\":\"2.0\",\"result\":{\"rings\":[]},\"id\":1}\n";
+	char requests[1024] = "";
+	json_t *sample = NULL, *list;
+	struct fixture f;
+	struct err err;
+
+	(void)state;
+	setup(&f);
+	answer(&f, status);
+	answer(&f, refusal);
+	answer(&f, cards);
+	answer(&f, counts);
+	answer(&f, refusal);
+	assert_int_equal(ctl_sample(&f.client, &sample, &err), 0);
+	assert_true(recv(f.server, requests, sizeof(requests) - 1, 0) > 0);
+	assert_non_null(
+		strstr(requests, "\"method\":\"net.stats\",\"id\":1,\"params\":{\"id\":\"b\"}"));
+	assert_string_equal(
+		json_string_value(json_object_get(json_object_get(sample, "status"), "name")), "v");
+	assert_null(json_object_get(sample, "stats"));
+	list = json_object_get(sample, "cards");
+	assert_int_equal(json_array_size(list), 2);
+	assert_non_null(json_object_get(json_array_get(list, 0), "stats"));
+	assert_null(json_object_get(json_array_get(list, 1), "stats"));
+	json_decref(sample);
+	answer(&f, status);
+	answer(&f, "{\"jsonrpc\":");
+	fd_close(&f.server);
+	assert_true(ctl_sample(&f.client, &sample, &err) < 0);
+	teardown(&f);
+}
+
 /* --- Showing --- */
 
 static void expect_shown(const char *json, const char *want)
@@ -253,15 +294,11 @@ static void events_for_people(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(a_call),
-		cmocka_unit_test(a_long_answer),
-		cmocka_unit_test(bad_answers),
-		cmocka_unit_test(a_refusal),
-		cmocka_unit_test(nobody_answers),
-		cmocka_unit_test(events),
-		cmocka_unit_test(results_for_people),
-		cmocka_unit_test(wide_results),
-		cmocka_unit_test(events_for_people),
+		cmocka_unit_test(a_call),         cmocka_unit_test(a_long_answer),
+		cmocka_unit_test(bad_answers),    cmocka_unit_test(a_refusal),
+		cmocka_unit_test(nobody_answers), cmocka_unit_test(events),
+		cmocka_unit_test(a_sample),       cmocka_unit_test(results_for_people),
+		cmocka_unit_test(wide_results),   cmocka_unit_test(events_for_people),
 	};
 
 	alarm(60);
