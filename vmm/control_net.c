@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The control socket's methods for network cards: net.* */
 #include <errno.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -122,11 +121,6 @@ _Static_assert(sizeof(struct datapath_stats) ==
                        (ARRAY_SIZE(counters) - 1 + DATAPATH_BATCH_SIZES) * sizeof(uint64_t),
                "a counter without a name");
 
-static json_t *known(bool is, uint64_t value)
-{
-	return is ? json_integer((json_int_t)value) : json_null();
-}
-
 static json_t *counter(const struct datapath_stats *s, size_t i)
 {
 	uint64_t values[DATAPATH_BATCH_SIZES];
@@ -142,54 +136,37 @@ static json_t *counter(const struct datapath_stats *s, size_t i)
 	return list;
 }
 
-/* On which ways notifications came. A driver that is being served just now: not known. */
-static void add_kicks(json_t *out, struct virtio_device *dev, unsigned ring)
-{
-	struct virtio_queue *q = &dev->queues[ring];
-	struct virtio_kick_counts k = {0};
-	bool got = pthread_mutex_trylock(&dev->lock) == 0;
-
-	if (got) {
-		virtio_kicks_read(&q->kicks, q->events.kick_fd, &k);
-		pthread_mutex_unlock(&dev->lock);
-	}
-	json_object_set_new(out, "kicks_exit", known(got, k.exits));
-	json_object_set_new(out, "kicks_ioeventfd", known(got && k.direct_known, k.direct));
-}
-
 /*
- * On which ways interrupts went. The owner of a ring, if it is of this process, writes the call fd
- * for each; what the main loop has not carried of that went by irqfd. @s NULL: somebody else writes
- * it, and what KVM takes from it nobody counts.
+ * How many interrupts went by irqfd. The owner of a ring, if it is of this process, writes the call
+ * fd for each; what the main loop has not carried of that, KVM took. @s NULL: somebody else writes
+ * it, and what KVM takes nobody counts.
  */
-static void add_interrupts(json_t *out, struct nic *nic, unsigned ring,
-                           const struct datapath_stats *s)
+static json_t *by_irqfd(const struct nic *nic, const struct datapath_stats *s,
+                        const struct virtio_call_counts *c)
 {
-	struct virtio_events *events = virtio_transport_events(&nic->transport);
-	bool ioctl_only = nic->options.virtio.inject_ioctl;
-	struct virtio_call_counts c = {0};
-	uint64_t direct = 0;
-
-	if (events)
-		counters_read(&c, &events->pairs[ring].calls, sizeof(c));
-	if (s && !ioctl_only && s->queue.interrupts > c.own_calls)
-		direct = s->queue.interrupts - c.own_calls;
-	json_object_set_new(out, "interrupts_irqfd", known(events && (s || ioctl_only), direct));
-	json_object_set_new(out, "interrupts_ioctl", known(events, c.by_vmm));
-	json_object_set_new(out, "interrupts_carried", known(events, c.carried));
+	if (nic->options.virtio.inject_ioctl)
+		return json_integer(0);
+	if (!s)
+		return json_null();
+	return json_integer(s->queue.interrupts > c->own_calls
+	                            ? (json_int_t)(s->queue.interrupts - c->own_calls)
+	                            : 0);
 }
 
 static json_t *counts(struct nic *nic, unsigned ring)
 {
 	json_t *out =
 		json_pack("{s:i, s:s}", "ring", (int)ring, "direction", ring & 1 ? "tx" : "rx");
+	struct virtio_events *events = virtio_transport_events(&nic->transport);
+	struct virtio_call_counts calls;
 	struct datapath_stats s;
 	bool counted = net_stats(&nic->net, ring, &s) == 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(counters); i++)
 		json_object_set_new(out, counters[i].name, counted ? counter(&s, i) : json_null());
-	add_kicks(out, &nic->net.dev, ring);
-	add_interrupts(out, nic, ring, counted ? &s : NULL);
+	control_add_ways(out, &nic->net.dev, events, ring, &calls);
+	json_object_set_new(out, "interrupts_irqfd",
+	                    events ? by_irqfd(nic, counted ? &s : NULL, &calls) : json_null());
 	return out;
 }
 

@@ -19,6 +19,17 @@ int control_net_trace(void *opaque, struct jsonrpc_call *call);
 int control_net_trace_read(void *opaque, struct jsonrpc_call *call);
 int control_net_trace_stop(void *opaque, struct jsonrpc_call *call);
 
+/* control_queues.c */
+int control_device_stats(void *opaque, struct jsonrpc_call *call);
+/* The virtio device that parameter "id" names, or NULL with the sentence in call->err. */
+struct virtio_transport *control_find_device(struct control_vm *vm, struct jsonrpc_call *call);
+/*
+ * Add to @out how often @queue of @dev was notified and interrupted, by the ways. @events NULL: it
+ * has no transport. *@calls: what was counted of interrupts.
+ */
+void control_add_ways(json_t *out, struct virtio_device *dev, const struct virtio_events *events,
+                      unsigned queue, struct virtio_call_counts *calls);
+
 /* control_rings.c */
 int control_device_rings(void *opaque, struct jsonrpc_call *call);
 

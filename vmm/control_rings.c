@@ -20,18 +20,6 @@ static json_t *hex(uint64_t v)
 	return json_string(buf);
 }
 
-static struct virtio_device *find(struct control_vm *vm, struct jsonrpc_call *call)
-{
-	const char *id = json_string_value(json_object_get(call->params, "id"));
-
-	for (const struct virtio_transport *t = vm->machine->virtio.first; t; t = t->next)
-		if (strcmp(t->dev->name, id) == 0)
-			return t->dev;
-	err_set(&call->err, -ENOENT, "%s: there is no such virtio device; `device.list` has them",
-	        id);
-	return NULL;
-}
-
 static void set_number(json_t *o, const char *key, unsigned value)
 {
 	json_object_set_new(o, key, json_integer((json_int_t)value));
@@ -166,13 +154,15 @@ static json_t *ring(struct virtio_device *dev, unsigned index, struct virtq_desc
 int control_device_rings(void *opaque, struct jsonrpc_call *call)
 {
 	const json_t *which = json_object_get(call->params, "ring");
-	struct virtio_device *dev = find(opaque, call);
+	const struct virtio_transport *t = control_find_device(opaque, call);
 	struct virtq_desc_view *descs = NULL;
+	struct virtio_device *dev;
 	unsigned first = 0, last;
 	int rc = 0;
 
-	if (!dev)
+	if (!t)
 		return -ENOENT;
+	dev = t->dev;
 	last = dev->nr_queues - 1;
 	if (which) {
 		json_int_t n = json_integer_value(which);

@@ -57,6 +57,7 @@ static const struct pattern patterns[] = {
 	{"devices ID rings", "device.rings", NULL, "the same for any virtio device"},
 	{"devices ID rings --descriptors", "device.rings", "{\"descriptors\": true}",
          "and their descriptors"},
+	{"devices ID stats", "device.stats", NULL, "how it is notified and interrupts"},
 	{"stats", "stats", NULL, "what KVM counts, and the threads of this VM"},
 	{STATS_PROMETHEUS, "stats", NULL, "all counts in Prometheus' text format"},
 	{"stats VCPU", "stats", NULL, "of one virtual CPU"},

@@ -15,6 +15,7 @@
 
 #include "tests/unit/virtq_driver.h"
 #include "vmm/control_vm.h"
+#include "vmm/fd.h"
 #include "vmm/log.h"
 
 /* A datapath that counts what its ring's number says. */
@@ -277,6 +278,22 @@ static void counters_by_name(void **state)
 	assert_string_equal(word(json_array_get(rings, 0), "direction"), "rx");
 	json_decref(r);
 	expect_error("net.stats", "{\"id\":\"nope\"}", JSONRPC_NO_SUCH);
+	/* Any virtio device's ways. Ring 1 has eventfds here, and was kicked on both. */
+	nic.net.dev.queues[1].events.kick_fd = fd_eventfd();
+	virtio_kicks_signal(&nic.net.dev.queues[1].kicks, nic.net.dev.queues[1].events.kick_fd,
+	                    true);
+	fd_signal(nic.net.dev.queues[1].events.kick_fd);
+	fd_signal(nic.net.dev.queues[1].events.kick_fd);
+	r = call("device.stats", "{\"id\":\"lan\"}");
+	tx = json_array_get(json_object_get(r, "queues"), 1);
+	assert_int_equal(json_array_size(json_object_get(r, "queues")), 5);
+	assert_int_equal(number(tx, "queue"), 1);
+	assert_int_equal(number(tx, "kicks_exit"), 1);
+	assert_int_equal(number(tx, "kicks_ioeventfd"), 2);
+	assert_int_equal(number(tx, "interrupts_ioctl"), 0);
+	json_decref(r);
+	fd_close(&nic.net.dev.queues[1].events.kick_fd);
+	expect_error("device.stats", "{\"id\":\"nope\"}", JSONRPC_NO_SUCH);
 }
 
 static void devices_and_rings(void **state)
