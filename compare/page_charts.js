@@ -87,15 +87,17 @@ function latencyChart(m, w) {
 			}),
 		),
 	);
+	const [unit, scale] = max >= 10000 ? ['ms', 1000] : ['\u00b5s', 1];
 	return chart(
 		'Round trip, p50 \u00b7 p99 \u00b7 p99.9',
-		'\u00b5s; shorter is better',
+		unit + '; shorter is better',
 		m.roads.map((road, i) => {
 			const stats = LATENCY.map(([k]) => results[i].stat(k));
 			return {
 				name: road.name,
 				title: LATENCY.map(
-					([, n], k) => n + ': ' + (stats[k] ? fmt(stats[k].median) + ', ' + spread(stats[k]) : 'not known'),
+					([, n], k) =>
+						n + ': ' + (stats[k] ? fmt(stats[k].median) + ' \u00b5s, ' + spread(stats[k]) : 'not known'),
 				).join('\n'),
 				bars: LATENCY.map(([, n, cls], k) =>
 					track(
@@ -105,7 +107,7 @@ function latencyChart(m, w) {
 						'thin ' + cls,
 					),
 				),
-				value: stats.some(Boolean) ? stats.map((s) => (s ? fmt(s.median) : notKnown())) : notKnown(),
+				value: stats.some(Boolean) ? stats.map((s) => (s ? fmt(s.median / scale) : notKnown())) : notKnown(),
 			};
 		}),
 	);
