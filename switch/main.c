@@ -97,6 +97,7 @@ static int open_uplink(struct session *s, const struct uplink_options *o, struct
 
 static int open_all(struct session *s, const struct options *o, struct err *err)
 {
+	static char stdout_buffer[4096]; /* until exit() */
 	struct sandbox_config sandbox = {.user_network = false};
 	int rc = open_signals(s);
 
@@ -107,6 +108,11 @@ static int open_all(struct session *s, const struct options *o, struct err *err)
 	if (rc < 0)
 		return err_errno(err, rc, "signals");
 	s->stats = stdout;
+	/*
+	 * A buffer of our own: on a terminal or /dev/null the C library would ask by an ioctl, at
+	 * the first line, how to make one, and the system call filter knows no ioctl.
+	 */
+	setvbuf(stdout, stdout_buffer, _IOFBF, sizeof(stdout_buffer));
 	if (o->stats) {
 		s->stats = fopen(o->stats, "we");
 		if (!s->stats)

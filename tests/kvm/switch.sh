@@ -115,6 +115,20 @@ if [ -z "$no_kvm" ]; then
 	else
 		fail "switch: SIGUSR1" "no counters"
 	fi
+	# Counters on a terminal, or on what else is a character device, are no forbidden system call.
+	"$switch" --port "$tmp/tty.sock" >/dev/null 2>&1 &
+	tty_pid=$!
+	for _ in $(seq 100); do [ -S "$tmp/tty.sock" ] && break; sleep 0.1; done
+	kill -USR1 $tty_pid
+	sleep 0.2
+	kill -TERM $tty_pid
+	wait $tty_pid 2>/dev/null
+	status=$?
+	if [ $status = 0 ]; then
+		pass "switch: counters on a character device"
+	else
+		fail "switch: counters on a character device" "status $status"
+	fi
 	# Idle, with a guest there: no processor time at all in a second.
 	"$trivm" run -m 128M -k "$guests/net.elf" -p "mode=idle" \
 		--net "datapath=vhost-user,socket=$tmp/a.sock" >/dev/null 2>&1 </dev/null &
