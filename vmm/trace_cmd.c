@@ -174,10 +174,9 @@ static json_t *collect(struct ctl_client *c, const json_t *trace, json_t **state
 		if (running && next == json_integer_value(json_object_get(reply, "next")))
 			usleep(ASK_US);
 		next = json_integer_value(json_object_get(reply, "next"));
-		*state = json_incref(json_object_get(reply, "state"));
+		if (!running)
+			*state = json_incref(json_object_get(reply, "state"));
 		json_decref(reply);
-		if (running)
-			json_decref(*state);
 	}
 	return events;
 }

@@ -7,7 +7,7 @@
 journeys() { # "sent by"|"received by"
 	awk -v what="$1" '
 		/ by the guest, ring / { if (on) print line; on = index($0, what) == 1; line = "" }
-		on && $1 ~ /^[0-9.]+$/ && NF > 3 { line = line " " $3 }
+		on && $1 ~ /^[0-9]+\.[0-9]$/ { line = line " " $3 }
 		/^(sent|received):/ { if (on) print line; on = 0 }' "$tmp/out"
 }
 
@@ -46,7 +46,7 @@ peer_done() {
 	wait $peer 2>/dev/null
 }
 
-served=' chain_pop port_write chain_push used_show (irq_spared|irq_call( call_seen irq_deliver)?)( line_raise)?'
+served='( chain_pop)+( port_write chain_push)+ used_show (irq_spared|irq_call( call_seen irq_deliver)?)( line_raise)?'
 for transport in pci mmio; do
 	for ring in split packed; do
 		name="trace: $transport, $ring rings"
@@ -66,13 +66,13 @@ for transport in pci mmio; do
 		run_limited "$trivm" trace --control "$tmp/ctl.sock" --rx --packets 2 --no-observer
 		judge "$name: received" 0 '^received: [2-9] packets .* read [0-9.]+, used [0-9.]+' 'read_frame\(\)'
 		in_order "$name: received: order" "received by" \
-			"( port_seen)?( chain_pop)* port_read( chain_push)+ used_show (irq_spared|irq_call).*" \
+			"( port_seen)?(( chain_pop)* port_read( chain_push)+)+ used_show (irq_spared|irq_call).*" \
 			" port_seen( chain_pop)* port_read( chain_push)+ used_show (irq_spared|irq_call).*"
 		peer_done
 		trace_of transport=$transport,ring=$ring,notify=exit "transport=$transport ring=$ring" --packets 3 --tx
 		judge "$name: exits" 0 'Kicks: exits' '^ +[0-9.]+  vcpu0 +kick_exit ' \
 			'^ +[0-9.]+  net-pair0 +kick_seen ' 'virtio_events_kick\(\) devices/virtio/events.c:[0-9]'
-		in_order "$name: exits: order" "sent by" "( kick_exit| kick_seen)* chain_pop( kick_exit)?${served# chain_pop}" " kick_exit kick_seen$served"
+		in_order "$name: exits: order" "sent by" "( kick_exit| kick_seen)*( chain_pop)+( kick_exit)?${served#*+}" " kick_exit kick_seen$served"
 		peer_done
 	done
 done
@@ -119,7 +119,12 @@ run_limited "$trivm" trace --control "$tmp/ctl.sock" --packets 0
 judge "trace: no packets" 1 'packets: not in 1'
 run_limited "$trivm" ctl --control "$tmp/ctl.sock" call net.trace.read '{"trace":1}'
 judge "trace: another's trace" 1 'trace 1 is over'
+"$trivm" trace --control "$tmp/ctl.sock" --packets 1000 --timeout 60 >"$tmp/out" 2>"$tmp/err" &
+client=$!
+sleep 0.5
 peer_done
+wait_pid $client
+judge "trace: a VM that ends meanwhile" 1 'closed the connection|reset by peer|[Bb]roken pipe'
 refused "trace: an unknown option" '--frob' "$trivm" trace --frob
 refused "trace: a value that is none" '--packets many' "$trivm" trace --packets many
 refused "trace: a value that is missing" '--packets' "$trivm" trace --packets
