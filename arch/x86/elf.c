@@ -30,7 +30,7 @@
 #define NOTE_LINUX_LTO_INFO   0x101
 /* COMMAND_LINE_SIZE of x86, which an ELF image does not tell. */
 #define LINUX_COMMAND_LINE_MAX 2047
-#define LINUX_INITRD_ADDR_MAX 0x7fffffff
+#define LINUX_INITRD_ADDR_MAX  0x7fffffff
 
 /* What both classes have in common. */
 struct elf_header {
