@@ -140,6 +140,7 @@ static int tap_counts(const struct port *port, struct port_counts *c)
 	const struct tap *t = container_of(port, const struct tap, port);
 	struct ifreq ifr = {0};
 	struct link_info i;
+	bool tun;
 	int rc = link_info_get(t->name, &i);
 
 	if (rc < 0)
@@ -147,23 +148,15 @@ static int tap_counts(const struct port *port, struct port_counts *c)
 	if (!i.counted || ioctl(port->fds[0], SIOCGIFHWADDR, &ifr) < 0 ||
 	    memcmp(ifr.ifr_hwaddr.sa_data, i.address, sizeof(i.address)) != 0)
 		return -ENODEV;
-	memcpy(c->interface, t->name, sizeof(c->interface));
 	/* The host receives from a tap what the guest sends. A macvtap sends it, as a NIC would. */
-	if (strcmp(i.kind, "tun") == 0) {
-		c->to_guest_packets = i.tx_packets;
-		c->to_guest_bytes = i.tx_bytes;
-		c->to_guest_dropped = i.tx_dropped;
-		c->from_guest_packets = i.rx_packets;
-		c->from_guest_bytes = i.rx_bytes;
-		c->from_guest_dropped = i.rx_dropped;
-	} else {
-		c->to_guest_packets = i.rx_packets;
-		c->to_guest_bytes = i.rx_bytes;
-		c->to_guest_dropped = i.rx_dropped;
-		c->from_guest_packets = i.tx_packets;
-		c->from_guest_bytes = i.tx_bytes;
-		c->from_guest_dropped = i.tx_dropped;
-	}
+	tun = strcmp(i.kind, "tun") == 0;
+	memcpy(c->interface, t->name, sizeof(c->interface));
+	c->to_guest_packets = tun ? i.tx_packets : i.rx_packets;
+	c->to_guest_bytes = tun ? i.tx_bytes : i.rx_bytes;
+	c->to_guest_dropped = tun ? i.tx_dropped : i.rx_dropped;
+	c->from_guest_packets = tun ? i.rx_packets : i.tx_packets;
+	c->from_guest_bytes = tun ? i.rx_bytes : i.tx_bytes;
+	c->from_guest_dropped = tun ? i.rx_dropped : i.tx_dropped;
 	return 0;
 }
 
