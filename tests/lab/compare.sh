@@ -14,7 +14,7 @@ state() {
 	ip netns list
 	ip route
 	ls -d /tmp/trivm-* 2>/dev/null
-	pgrep -l 'trivm|trivm-switch|qemu|iperf3|vhost-[0-9]'
+	ps -e -o comm= | grep -E '^(trivm|qemu|iperf3|vhost-[0-9])'
 	grep -c . /proc/mounts
 }
 state >before
