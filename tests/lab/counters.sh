@@ -60,7 +60,8 @@ counted() { # NAME OPTIONS
 		wait $pid
 		if grep -q '^GOOD' "$out"; then
 			packets=$(value net packets)
-			[ "$packets" != - ] || packets=$(sum net to_guest_packets from_guest_packets 2>/dev/null)
+			[ "$packets" != - ] || [ "$(value net to_guest_packets)" = none ] ||
+				packets=$(sum net to_guest_packets from_guest_packets)
 			echo "     $1: packets $packets; exits $(value kvm exits), to trivm $(sum kvm "${user[@]}");" \
 				"kicks by exit $(value net kicks_exit), by ioeventfd $(value net kicks_ioeventfd);" \
 				"interrupts by irqfd $(value net interrupts_irqfd), by ioctl $(value net interrupts_ioctl)"
