@@ -67,6 +67,36 @@ dmesg -r | grep -v -i -E 'clocksource|ADDRCONF' | sed 's/^/DMESG /'
 echo ANSWER-END
 E2
 
+# Each test has a tap for trivm and one for trivm-switch, and a guest, $guest, which says that it is ready by a
+# request to the web server.
+start_switch() {
+	trivm-switch --port "$PWD/sw.sock" --uplink tap:tap1 >switch.log 2>&1 &
+	switch=$!
+}
+set_up() { # [multi_queue]
+	rm -f ready
+	net_tap tap0 ${1:+"$1"}
+	net_tap tap1
+	start_switch
+}
+wait_ready() {
+	local i
+	for i in $(seq 600); do [ ! -e ready ] || break; kill -0 $guest 2>/dev/null || break; sleep 0.2; done
+}
+end_guest() { # SECONDS that it may still take
+	local i
+	for i in $(seq $(($1 * 5))); do kill -0 $guest 2>/dev/null || break; sleep 0.2; done
+	kill $guest 2>/dev/null
+}
+take_down() { # sets $status, the guest's
+	wait $guest
+	status=$?
+	kill $switch
+	wait $switch 2>/dev/null
+	ip link del tap0
+	ip link del tap1
+}
+
 # What a switch did: its gap goes to the file `gaps`.
 switch() { # SPEC
 	local answer
@@ -79,23 +109,19 @@ switch() { # SPEC
 
 one() { # TRANSPORT RING PAIRS SWITCHES OPTIONS [vectors]
 	local name="switching: $1, $2, $3 pairs, $5${6:+, $6 moved}, $4 times" out="switching-$1-$2-$3-$5-${6:-}" roads n=0 seconds last=vmm i
-	local multi= spec wrong=0 guest cpus=$3
+	local multi= spec wrong=0 guest switch status cpus=$3
 	[ "${6:-}" != vectors ] || cpus=2
 	[ "$3" = 1 ] || multi=multi_queue
-	net_tap tap0 $multi
-	net_tap tap1
-	trivm-switch --port "$PWD/sw.sock" --uplink tap:tap1 >switch.log 2>&1 &
-	local switch=$!
+	set_up $multi
 	roads=(vmm "vhost-user,socket=$PWD/sw.sock")
 	[ "$2" = packed ] || roads+=(vhost-net)
 	seconds=$(($4 * 2 + 6))
-	rm -f gaps ready
-	touch gaps
+	: >gaps
 	trivm run --name g -m 256M -c "$cpus" -p ip=off --net "tap:tap0,transport=$1,ring=$2,queues=$3,$5" --exec "PAIRS=$3
 SECONDS_IN_ALL=$seconds VECTORS=${6:-}
 $(cat guest-script)" >"$out" 2>&1 </dev/null &
 	guest=$!
-	for i in $(seq 600); do [ ! -e ready ] || break; kill -0 $guest 2>/dev/null || break; sleep 0.2; done
+	wait_ready
 	sleep 1
 	while [ $n -lt "$4" ] && kill -0 $guest 2>/dev/null; do
 		spec=${roads[RANDOM % ${#roads[@]}]}
@@ -110,14 +136,8 @@ $(cat guest-script)" >"$out" 2>&1 </dev/null &
 		sleep 0.$((RANDOM % 9 + 1))
 	done
 	trivm ctl g net net0 stats >stats 2>&1
-	for i in $(seq $((seconds * 10 + 600))); do kill -0 $guest 2>/dev/null || break; sleep 0.2; done
-	kill $guest 2>/dev/null
-	wait $guest
-	local status=$?
-	kill $switch
-	wait $switch 2>/dev/null
-	ip link del tap0
-	ip link del tap1
+	end_guest $((seconds * 2 + 120))
+	take_down
 	sort -n gaps | awk '{g[NR] = $1} END {if (NR) printf "     %d switches, gap in us: median %d, worst %d\n", NR, g[int((NR + 1) / 2)], g[NR]}'
 	grep -a -E '^(tcp|udp-out|udp-in) ' "$out" | sed 's/^/     /'
 	grep -hE '[1-9]' stats | grep -E 'drop|direction' | sed 's/^/     /'
@@ -138,12 +158,8 @@ $(cat guest-script)" >"$out" 2>&1 </dev/null &
 # Meanwhile the guest's driver goes and comes back, so that a switch meets it at any point of that. Each time
 # it has to work. TRANSPORT COUNT: of rebinds; switches are made until they are done.
 rebound() {
-	local name="switching: $1, the driver is unbound and bound $2 times" out="rebound-$1" n=0 wrong=0 guest switch spec answer
-	net_tap tap0
-	net_tap tap1
-	rm -f ready
-	trivm-switch --port "$PWD/sw.sock" --uplink tap:tap1 >switch.log 2>&1 &
-	switch=$!
+	local name="switching: $1, the driver is unbound and bound $2 times" out="rebound-$1" n=0 wrong=0 guest switch status spec answer
+	set_up
 	timeout "$limit" trivm run --name g -m 256M -p ip=off --net "tap:tap0,transport=$1" --exec '
 		up() { ip link set eth0 up && ip addr replace 192.168.77.2/24 dev eth0; }
 		answers() {
@@ -166,7 +182,7 @@ rebound() {
 		wget -q -O - http://192.168.77.1:8080/blob | md5sum
 		dmesg -r | sed -n "s/^<[0-4]>//p" | grep -E "virtio|eth0|NETDEV" | sed "s/^/COMPLAINT /"' >"$out" 2>&1 </dev/null &
 	guest=$!
-	for spec in $(seq 600); do [ ! -e ready ] || break; kill -0 $guest 2>/dev/null || break; sleep 0.2; done
+	wait_ready
 	while kill -0 $guest 2>/dev/null; do
 		for spec in "vhost-user,socket=$PWD/sw.sock" vhost-net vmm; do
 			# At the end the control socket goes, under our hands.
@@ -174,12 +190,7 @@ rebound() {
 			sleep 0.0$((RANDOM % 10))
 		done
 	done
-	wait $guest
-	local status=$?
-	kill $switch
-	wait $switch 2>/dev/null
-	ip link del tap0
-	ip link del tap1
+	take_down
 	if [ $status != 0 ]; then
 		fail "$name: the guest ended with $status" "$out"
 	elif [ $wrong != 0 ] || [ $n -lt 3 ]; then
@@ -197,13 +208,9 @@ rebound() {
 # The back-end is killed and started again, as often as COUNT; meanwhile the fallback has the packets.
 # FALLBACK TRANSPORT COUNT
 failovers() {
-	local name="failover to $1: $2, $3 kills" out="failover-$1-$2" n=0 seconds guest switch i lost=0
-	net_tap tap0
-	net_tap tap1
+	local name="failover to $1: $2, $3 kills" out="failover-$1-$2" n=0 seconds guest switch status i lost=0
+	set_up
 	seconds=$(($3 * 4 + 6))
-	rm -f ready
-	trivm-switch --port "$PWD/sw.sock" --uplink tap:tap1 >switch.log 2>&1 &
-	switch=$!
 	trivm run --name g -m 256M -p ip=off \
 		--net "port=tap:tap0,datapath=vhost-user,socket=$PWD/sw.sock,fallback=$1,failback=on,transport=$2" --exec "PAIRS=1
 SECONDS_IN_ALL=$seconds VECTORS=
@@ -219,7 +226,7 @@ $(cat guest-script)" >"$out" 2>&1 </dev/null &
 		lost=$((lost + 1))
 		return 1
 	}
-	for i in $(seq 600); do [ ! -e ready ] || break; kill -0 $guest 2>/dev/null || break; sleep 0.2; done
+	wait_ready
 	while [ $n -lt "$3" ] && kill -0 $guest 2>/dev/null; do
 		road vhost-user || break
 		sleep 0.$((RANDOM % 9 + 1))
@@ -227,18 +234,11 @@ $(cat guest-script)" >"$out" 2>&1 </dev/null &
 		wait $switch 2>/dev/null
 		road "$1" || break
 		sleep 0.$((RANDOM % 5 + 1))
-		trivm-switch --port "$PWD/sw.sock" --uplink tap:tap1 >switch.log 2>&1 &
-		switch=$!
+		start_switch
 		n=$((n + 1))
 	done
-	for i in $(seq $((seconds * 10 + 600))); do kill -0 $guest 2>/dev/null || break; sleep 0.2; done
-	kill $guest 2>/dev/null
-	wait $guest
-	local status=$?
-	kill $switch
-	wait $switch 2>/dev/null
-	ip link del tap0
-	ip link del tap1
+	end_guest $((seconds * 2 + 120))
+	take_down
 	grep -a -E '^(tcp|udp-out|udp-in) .*receiver' "$out" | sed 's/^/     /'
 	[ $status = 0 ] || { fail "$name: the guest ended with $status" "$out"; return; }
 	[ $lost = 0 ] && [ $n = "$3" ] || { fail "$name: $n kills, $lost without a change of roads" "$out"; return; }
