@@ -27,7 +27,9 @@
  * host for each kick, and gets an interrupt for each. So when the last pauses were short - short
  * beside the work between them, so that the rule is the same on a fast and on a slow host - the
  * thread does not sleep at once but looks for work about as long as these pauses were, with kicks
- * off.
+ * off. What it has transmitted meanwhile it shows later, some frames together: a driver that is
+ * shown each one has few outstanding, so it wants an interrupt for each of the next, and handles
+ * interrupts instead of sending. It has no other use for them, unless they are many or long.
  *
  * Busy polling (poll_us). After the last work the thread goes on looking at queue and port for that
  * long, with kicks still off, before it sleeps: the kick and the wake-up are saved, a CPU is spent.
@@ -51,8 +53,13 @@
 
 #define LINGER_SHARE \
 	4 /* a pause is short if it is at most so many times as long as the work before, */
-#define LINGER_MAX_US 100 /* and not longer than this */
-#define LINGER_QUICK  4   /* after so many short pauses in a row the thread lingers */
+#define LINGER_MAX_US 500 /* and not longer than this */
+/* Short pauses count one up, to a maximum, long ones more down: from a number on the thread lingers. */
+#define LINGER_QUICK     4
+#define LINGER_QUICK_MAX 10
+#define LINGER_LONG      2
+
+#define SHOW_LATER_US 1000 /* at most */
 
 static struct dp_vmm *dp_of(struct datapath *dp)
 {
@@ -67,6 +74,7 @@ void pair_flush(struct pair *p, struct pair_ring *r)
 		size = DATAPATH_BATCH_SIZES - 1;
 	counter_add(&r->stats.batch_sizes[size], 1);
 	r->unflushed = 0;
+	r->unflushed_bytes = 0;
 	counter_add(&r->stats.batches, 1);
 	if (!virtq_flush(&r->q))
 		return;
@@ -122,11 +130,10 @@ static void end_pause(struct pair *p)
 	uint64_t now = clock_us(), pause = now - p->idle_since;
 
 	if (pause <= LINGER_SHARE * (p->idle_since - p->woke_at) && pause <= LINGER_MAX_US) {
-		p->quick += p->quick < LINGER_QUICK;
+		p->quick += p->quick < LINGER_QUICK_MAX;
 		p->pause = (3 * p->pause + pause) / 4;
 	} else {
-		p->quick = 0;
-		p->pause = 0;
+		p->quick -= (unsigned)min_u64(p->quick, LINGER_LONG);
 	}
 	p->woke_at = now;
 }
@@ -232,27 +239,42 @@ static bool arm(struct pair *p)
 	return false;
 }
 
-/*
- * Before sleeping, while frames come in quick succession: look for about as long as the last pauses
- * were. True: some came. A full port is only noticed by epoll.
- */
-static bool linger(struct pair *p)
+/* Show what was transmitted and has not been shown. */
+static void show(struct pair *p)
 {
-	uint64_t until;
+	if (p->tx.unflushed)
+		pair_flush(p, &p->tx);
+	p->shown_at = p->idle_since;
+}
 
-	p->idle_since = clock_us();
-	if (p->quick < LINGER_QUICK || p->tx_blocked)
-		return false;
-	until = p->idle_since + 2 * p->pause + 1;
+/* Look for work about as long as the last pauses were. A full port is only noticed by epoll. */
+static bool look(struct pair *p)
+{
+	uint64_t until = p->idle_since + 2 * p->pause + 1;
+
 	do {
 		sched_yield();
 		if ((p->tx.on && !p->tx.q.broken && virtq_more(&p->tx.q)) || pair_receive(p)) {
 			end_pause(p);
+			p->show_later = true;
 			pair_transmit(p);
+			p->show_later = false;
 			return true;
 		}
 	} while (!p->loop.stopping && clock_us() < until);
 	return false;
+}
+
+/* Before sleeping, while frames come in quick succession. True: some came. */
+static bool linger(struct pair *p)
+{
+	bool found;
+
+	p->idle_since = clock_us();
+	found = p->quick >= LINGER_QUICK && !p->tx_blocked && look(p);
+	if (!found || p->idle_since - p->shown_at > SHOW_LATER_US)
+		show(p);
+	return found;
 }
 
 /* Sleep until there is something to do, and do it. False: the thread cannot go on. */
@@ -306,6 +328,7 @@ static void *pair_thread(void *arg)
 			break;
 		}
 	}
+	show(p);
 	return NULL;
 }
 

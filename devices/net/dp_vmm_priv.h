@@ -68,6 +68,7 @@ struct pair_ring {
 	struct datapath_ring ring;
 	struct virtq q;
 	unsigned unflushed;          /* chains pushed since the last flush */
+	unsigned unflushed_bytes;    /* transmitted with these */
 	struct datapath_stats stats; /* counters: the thread writes, anybody reads */
 };
 
@@ -89,7 +90,9 @@ struct pair {
 	bool asleep;
 	uint64_t woke_at, idle_since; /* the last work began, ended */
 	uint64_t pause;               /* how long short pauses were, in the middle */
-	unsigned quick;               /* short pauses in a row */
+	unsigned quick;               /* short pauses, less long ones; see dp_vmm.c */
+	bool show_later;              /* pair_transmit() need not flush what is little */
+	uint64_t shown_at;            /* by linger(), not later */
 
 	bool rx_starved; /* no buffers: the port is not watched, a kick is waited for */
 	struct stash stash;
