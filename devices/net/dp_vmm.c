@@ -74,7 +74,7 @@ void pair_flush(struct pair *p, struct pair_ring *r)
 		size = DATAPATH_BATCH_SIZES - 1;
 	counter_add(&r->stats.batch_sizes[size], 1);
 	r->unflushed = 0;
-	r->unflushed_bytes = 0;
+	r->flushed_bytes = r->stats.bytes;
 	counter_add(&r->stats.batches, 1);
 	if (!virtq_flush(&r->q))
 		return;

@@ -68,7 +68,7 @@ struct pair_ring {
 	struct datapath_ring ring;
 	struct virtq q;
 	unsigned unflushed;          /* chains pushed since the last flush */
-	unsigned unflushed_bytes;    /* transmitted with these */
+	uint64_t flushed_bytes;      /* stats.bytes at the last one */
 	struct datapath_stats stats; /* counters: the thread writes, anybody reads */
 };
 

@@ -107,7 +107,6 @@ static unsigned transmit_chains(struct pair *p, struct virtq_chain *chains, unsi
 			break;
 		}
 		virtq_push(&p->tx.q, &chains[i], 0);
-		p->tx.unflushed_bytes += chains[i].out_len;
 		pair_pushed(p, &p->tx, 1);
 	}
 	for (unsigned left = n; left > i; left--)
@@ -126,7 +125,8 @@ bool pair_transmit(struct pair *p)
 	while (done < PAIR_BATCH && !p->tx_blocked &&
 	       (n = take(p, &a, (unsigned)min_u64(AHEAD, PAIR_BATCH - done))))
 		done += transmit_chains(p, a.chains, n);
-	if (p->tx.unflushed && !(p->show_later && p->tx.unflushed_bytes < SHOW_LATER_BYTES))
+	if (p->tx.unflushed &&
+	    !(p->show_later && p->tx.stats.bytes - p->tx.flushed_bytes < SHOW_LATER_BYTES))
 		pair_flush(p, &p->tx);
 	if (q->broken)
 		pair_broken(p, &p->tx);
