@@ -65,7 +65,7 @@ ctl "control: it stays out" 0 'link +down|^lan .* down ' net lan
 ctl "control: counters" 0 'drop_link' net lan stats
 ctl "control: rings of a card without a driver" 0 '^state +off|^0 +off' net lan rings
 ctl "control: KVM's counts and threads" 0 '^  exits +[1-9]' stats
-found_all "control: the threads have names" ' vcpu0 +[0-9]+' && pass "control: the threads have names"
+found_all "control: the threads have names" ' vcpu0 +vcpu +[0-9]+' && pass "control: the threads have names"
 ctl "control: unknown card" 1 'nope' net nope link up
 ctl "control: unknown method" 1 'no such method' call nope
 ctl "control: wrong parameters" 1 'parameter id' call net.link '{"up":true}'
