@@ -56,7 +56,8 @@ on_pty() {
 	exec 4<>"$tty"
 	cat <&4 >typed &
 	reader=$!
-	for n in $(seq 600); do grep -qs READY typed && break; sleep 0.1; done
+	# Until its prompt: what is typed before is thrown away when it sets up the terminal.
+	for n in $(seq 900); do grep -qs '~ #' typed && break; sleep 0.1; done
 	echo 'echo $((6 * 7))-answer' >&4
 	for n in $(seq 300); do grep -qs 42-answer typed && break; sleep 0.1; done
 	kill $reader

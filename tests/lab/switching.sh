@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
 # Inside the lab: a NIC whose datapath is switched while TCP and UDP run through it, between vmm, vhost-net
-# and vhost-user (trivm-switch), all on one bridge. switching.sh short|full
+# and vhost-user (trivm-switch), all on one bridge. switching.sh short|full [PART...]; a part is the number of a
+# line below, or rebound, failover-vmm, failover-vhost-net.
 #
 # Each line: TRANSPORT RING PAIRS SWITCHES OPTIONS [vectors]. Packed rings: the kernel's vhost-net has none.
 # vectors: meanwhile the guest moves its interrupts from one CPU to the other, for which its kernel masks and
@@ -259,12 +260,20 @@ case ${1:-short} in
 full) lines=$full kills=50 rebinds=30 ;;
 *) lines=$short kills=3 rebinds=3 ;;
 esac
+shift
+parts=$*
+wanted() { [ -z "$parts" ] || [[ " $parts " == *" $1 "* ]]; }
+
+line=0
 while read -r transport ring pairs switches options vectors <&3; do
-	one "$transport" "$ring" "$pairs" "$switches" "$options" "$vectors"
+	line=$((line + 1))
+	! wanted $line || one "$transport" "$ring" "$pairs" "$switches" "$options" "$vectors"
 done 3<<<"$lines"
-rebound pci $rebinds
-[ $rebinds = 3 ] || rebound mmio $rebinds
-failovers vmm pci $kills
-failovers vhost-net mmio $kills
+if wanted rebound; then
+	rebound pci $rebinds
+	[ $rebinds = 3 ] || rebound mmio $rebinds
+fi
+! wanted failover-vmm || failovers vmm pci $kills
+! wanted failover-vhost-net || failovers vhost-net mmio $kills
 if dmesg -l err,warn | grep -v -i -E 'promiscuous|kvm|hrtimer|clocksource'; then fail "switching: messages of the host's kernel"; else pass "switching: the host's kernel is silent"; fi
 finish
