@@ -176,9 +176,10 @@ function places(W) {
 	};
 }
 
-// A number on an arrow, and what it counts.
-function onArrow(x, y, n, what) {
+// A number on an arrow, and what it counts; beside the arrow as far as it would leave the diagram.
+function onArrow(arrow, y, n, what) {
 	const w = Math.max(n.length * 8, what.length * 6.6) + 4;
+	const x = Math.max(arrow, w / 2 + 2);
 	return [
 		sv('rect', { class: 'chip', x: (x - w / 2).toFixed(1), y: y - 13, width: w.toFixed(1), height: 31 }),
 		text(x, y, 'n', n),
