@@ -3,28 +3,14 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "vmm/fd.h"
-
-/* What is in the file, as text. False: it is not there, or the thread has ended. */
-static bool slurp(const char *path, char *buf, size_t size)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	size_t len = 0;
-	ssize_t n;
-
-	/* Some files come in pieces. */
-	while (fd >= 0 && len < size - 1 && (n = read(fd, buf + len, size - 1 - len)) > 0)
-		len += (size_t)n;
-	fd_close(&fd);
-	buf[len] = '\0';
-	return len > 0;
-}
+#include "vmm/stats.h"
 
 static uint64_t ticks_to_us(uint64_t ticks)
 {
@@ -50,63 +36,42 @@ bool proc_parse_stat(const char *text, uint64_t *cpu_ticks, uint64_t *guest_tick
 	return got >= 2;
 }
 
-static uint64_t number(const char *text, const char *key)
-{
-	const char *at = strstr(text, key);
+/* --- Threads --- */
 
-	return at ? strtoull(at + strlen(key), NULL, 10) : 0;
-}
+/* Of one call of proc_threads(). */
+struct walk {
+	proc_thread_fn *fn;
+	void *opaque;
+	int nr;
+};
 
-static bool read_thread(pid_t pid, const char *tid, struct proc_thread *t)
+static void on_thread(void *opaque, const struct stats_thread *s)
 {
-	char path[80], buf[4096];
+	struct proc_thread t = {.pid = s->pid, .tid = s->tid, .cpu_us = s->cpu_us};
+	struct walk *w = opaque;
 	uint64_t cpu, guest;
-	int n = snprintf(path, sizeof(path), "/proc/%d/task/%.10s/", (int)pid, tid);
-	char *file = path + n;
-	size_t room = sizeof(path) - (size_t)n;
+	char path[64], buf[1024];
 
-	*t = (struct proc_thread){.pid = pid, .tid = (pid_t)strtol(tid, NULL, 10)};
-	snprintf(file, room, "comm");
-	if (!slurp(path, t->name, sizeof(t->name)))
-		return false;
-	t->name[strcspn(t->name, "\n")] = '\0';
-	snprintf(file, room, "stat");
-	if (!slurp(path, buf, sizeof(buf)) || !proc_parse_stat(buf, &cpu, &guest))
-		return false;
-	t->cpu_us = ticks_to_us(cpu);
-	t->guest_us = ticks_to_us(guest);
-	snprintf(file, room, "schedstat");
-	if (slurp(path, buf, sizeof(buf)) && strtoull(buf, NULL, 10))
-		t->cpu_us = strtoull(buf, NULL, 10) / 1000;
-	snprintf(file, room, "status");
-	if (!slurp(path, buf, sizeof(buf)))
-		return false;
-	t->switches = number(buf, "\nvoluntary_ctxt_switches:") +
-	              number(buf, "\nnonvoluntary_ctxt_switches:");
-	return true;
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", (int)s->pid, (int)s->tid);
+	if (fd_read_text(path, buf, sizeof(buf)) < 0 || !proc_parse_stat(buf, &cpu, &guest))
+		return;
+	t.guest_us = ticks_to_us(guest);
+	t.switches = s->voluntary + s->involuntary;
+	memcpy(t.name, s->name, sizeof(t.name));
+	w->fn(w->opaque, &t);
+	w->nr++;
 }
 
-int proc_threads(pid_t pid, void (*fn)(void *opaque, const struct proc_thread *t), void *opaque)
+int proc_threads(pid_t pid, proc_thread_fn *fn, void *opaque)
 {
-	struct proc_thread t;
-	struct dirent *e;
-	char path[40];
-	DIR *dir;
-	int n = 0;
+	struct walk w = {.fn = fn, .opaque = opaque};
 
-	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
-	dir = opendir(path);
-	if (!dir)
+	if (stats_threads_of(pid, on_thread, &w, UINT_MAX) < 0)
 		return -ESRCH;
-	while ((e = readdir(dir))) {
-		if (e->d_name[0] == '.' || !read_thread(pid, e->d_name, &t))
-			continue;
-		fn(opaque, &t);
-		n++;
-	}
-	closedir(dir);
-	return n;
+	return w.nr;
 }
+
+/* --- Processes --- */
 
 uint64_t proc_cpu_us(pid_t pid)
 {
@@ -114,7 +79,7 @@ uint64_t proc_cpu_us(pid_t pid)
 	uint64_t cpu, guest;
 
 	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-	if (!slurp(path, buf, sizeof(buf)) || !proc_parse_stat(buf, &cpu, &guest))
+	if (fd_read_text(path, buf, sizeof(buf)) < 0 || !proc_parse_stat(buf, &cpu, &guest))
 		return 0;
 	return ticks_to_us(cpu);
 }
@@ -130,7 +95,7 @@ pid_t proc_find(const char *name)
 		if (e->d_name[0] < '1' || e->d_name[0] > '9')
 			continue;
 		snprintf(path, sizeof(path), "/proc/%.10s/comm", e->d_name);
-		if (!slurp(path, comm, sizeof(comm)))
+		if (fd_read_text(path, comm, sizeof(comm)) < 0)
 			continue;
 		comm[strcspn(comm, "\n")] = '\0';
 		if (strcmp(comm, name) == 0)
@@ -141,13 +106,15 @@ pid_t proc_find(const char *name)
 	return pid;
 }
 
+/* --- The host --- */
+
 uint64_t proc_busy_us(void)
 {
 	unsigned long long user, nice, sys, irq, soft, steal;
 	char buf[512];
 
 	/* "cpu user nice system idle iowait irq softirq steal guest ..."; guest is part of user. */
-	if (!slurp("/proc/stat", buf, sizeof(buf)) ||
+	if (fd_read_text("/proc/stat", buf, sizeof(buf)) < 0 ||
 	    sscanf(buf, "cpu %llu %llu %llu %*u %*u %llu %llu %llu", &user, &nice, &sys, &irq,
 	           &soft, &steal) != 6)
 		return 0;
@@ -179,7 +146,7 @@ int proc_net(const char *name, struct proc_net *net)
 	char buf[16384];
 
 	/* Not /proc/net, which is the one of the main thread's start in some sandboxes. */
-	if (!slurp("/proc/thread-self/net/dev", buf, sizeof(buf)))
+	if (fd_read_text("/proc/thread-self/net/dev", buf, sizeof(buf)) < 0)
 		return -ENODEV;
 	return proc_parse_net(buf, name, net);
 }

@@ -15,8 +15,10 @@ struct proc_thread {
 	uint64_t switches; /* context switches of either kind */
 };
 
+typedef void proc_thread_fn(void *opaque, const struct proc_thread *t);
+
 /* Call @fn for each thread of @pid. How many there were; -ESRCH: the process is gone. */
-int proc_threads(pid_t pid, void (*fn)(void *opaque, const struct proc_thread *t), void *opaque);
+int proc_threads(pid_t pid, proc_thread_fn *fn, void *opaque);
 
 /* User and system time of all threads that @pid has or had, by /proc/PID/stat; 0: it is gone. */
 uint64_t proc_cpu_us(pid_t pid);

@@ -9,7 +9,6 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
@@ -153,18 +152,13 @@ bool sample_parse_switch(const char *text, uint64_t *dropped)
 /* A number in a file of QEMU's VM in debugfs. */
 static bool debugfs(const struct road_guest *g, const char *name, uint64_t *value)
 {
-	char path[224], text[32] = "";
-	int fd;
+	char path[224], text[32];
 
 	snprintf(path, sizeof(path), "%s/%s", g->debugfs, name);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
+	if (fd_read_text(path, text, sizeof(text)) < 0)
 		return false;
-	if (read(fd, text, sizeof(text) - 1) < 0)
-		text[0] = '\0';
-	fd_close(&fd);
 	*value = strtoull(text, NULL, 10);
-	return text[0] != '\0';
+	return true;
 }
 
 static void read_debugfs(const struct road_guest *g, struct sample_kvm *kvm)

@@ -44,16 +44,12 @@ int fd_peek(int eventfd, uint64_t *count)
 	static const char key[] = "\neventfd-count:";
 	char path[40], text[512];
 	const char *at;
-	ssize_t n;
-	int fd;
+	int n;
 
 	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", eventfd);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	n = read(fd, text, sizeof(text) - 1);
-	close(fd);
-	text[n > 0 ? n : 0] = '\0';
+	n = fd_read_text(path, text, sizeof(text));
+	if (n < 0)
+		return n;
 	at = strstr(text, key);
 	if (!at)
 		return -EINVAL;
@@ -115,4 +111,21 @@ int fd_pread_full(int fd, void *buf, size_t len, off_t offset)
 		len -= (size_t)n;
 	}
 	return 0;
+}
+
+int fd_read_text(const char *path, char *buf, size_t size)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC), error = ENODATA;
+	size_t len = 0;
+	ssize_t n = 0;
+
+	if (fd < 0)
+		error = errno;
+	while (fd >= 0 && len < size - 1 && (n = read(fd, buf + len, size - 1 - len)) > 0)
+		len += (size_t)n;
+	if (n < 0)
+		error = errno;
+	fd_close(&fd);
+	buf[len] = '\0';
+	return len > 0 ? (int)len : -error;
 }

@@ -27,4 +27,11 @@ int fd_read_full(int fd, void *buf, size_t len);
 int fd_write_full(int fd, const void *buf, size_t len);
 int fd_pread_full(int fd, void *buf, size_t len, off_t offset);
 
+/*
+ * The text of the file @path, of which the first @size - 1 bytes are enough; always terminated. Its
+ * length, or a negative errno (-ENODATA: it is empty). For files of /proc and /sys: they have no
+ * size, and some come in pieces. Any thread.
+ */
+int fd_read_text(const char *path, char *buf, size_t size);
+
 #endif

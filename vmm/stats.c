@@ -3,7 +3,6 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/kvm.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -83,18 +82,12 @@ const char *stats_role_name(enum stats_role role)
 
 /* What is in /proc/@pid/task/@tid/@file, as text. False: the thread has ended, or is not ours to
  * see. */
-static bool slurp(pid_t pid, pid_t tid, const char *file, char *buf, size_t size)
+static bool read_file(pid_t pid, pid_t tid, const char *file, char *buf, size_t size)
 {
 	char path[64];
-	ssize_t n;
-	int fd;
 
 	snprintf(path, sizeof(path), "/proc/%d/task/%d/%s", (int)pid, (int)tid, file);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	n = fd < 0 ? -1 : read(fd, buf, size - 1);
-	fd_close(&fd);
-	buf[n > 0 ? n : 0] = '\0';
-	return n > 0;
+	return fd_read_text(path, buf, size) > 0;
 }
 
 /* The number behind @key in the lines of @status. */
@@ -122,15 +115,15 @@ static bool read_thread(pid_t pid, pid_t tid, struct stats_thread *t)
 	char buf[4096];
 
 	*t = (struct stats_thread){.pid = pid, .tid = tid};
-	if (!slurp(pid, tid, "comm", t->name, sizeof(t->name)))
+	if (!read_file(pid, tid, "comm", t->name, sizeof(t->name)))
 		return false;
 	t->name[strcspn(t->name, "\n")] = '\0';
 	/* Nanoseconds where the kernel counts them, else ticks. */
-	if (slurp(pid, tid, "schedstat", buf, sizeof(buf)))
+	if (read_file(pid, tid, "schedstat", buf, sizeof(buf)))
 		t->cpu_us = strtoull(buf, NULL, 10) / 1000;
-	if (!t->cpu_us && slurp(pid, tid, "stat", buf, sizeof(buf)))
+	if (!t->cpu_us && read_file(pid, tid, "stat", buf, sizeof(buf)))
 		t->cpu_us = ticks_us(buf);
-	if (!slurp(pid, tid, "status", buf, sizeof(buf)))
+	if (!read_file(pid, tid, "status", buf, sizeof(buf)))
 		return false;
 	t->voluntary = number(buf, "\nvoluntary_ctxt_switches:");
 	t->involuntary = number(buf, "\nnonvoluntary_ctxt_switches:");
@@ -202,8 +195,8 @@ static bool is_worker(pid_t pid)
 	unsigned flags;
 
 	snprintf(want, sizeof(want), "vhost-%d\n", (int)getpid());
-	if (!slurp(pid, pid, "comm", name, sizeof(name)) || strcmp(name, want) != 0 ||
-	    !slurp(pid, pid, "stat", stat, sizeof(stat)))
+	if (!read_file(pid, pid, "comm", name, sizeof(name)) || strcmp(name, want) != 0 ||
+	    !read_file(pid, pid, "stat", stat, sizeof(stat)))
 		return false;
 	at = strrchr(stat, ')');
 	return at && sscanf(at + 1, " %*c %*d %*d %*d %*d %*d %u", &flags) == 1 &&

@@ -103,6 +103,30 @@ static void read_full_puts_pieces_together(void **state)
 	assert_int_equal(fd_read_full(-1, buf, 1), -EBADF);
 }
 
+static void text_of_a_file_is_terminated_and_bounded(void **state)
+{
+	char path[] = "/tmp/trivm-fd-XXXXXX", buf[8];
+	int fd = mkstemp(path);
+
+	(void)state;
+	assert_true(fd >= 0);
+	memset(buf, 'x', sizeof(buf));
+	assert_int_equal(fd_read_text(path, buf, sizeof(buf)), -ENODATA);
+	assert_string_equal(buf, "");
+	assert_int_equal(fd_write_full(fd, "seven77", 7), 0);
+	assert_int_equal(fd_read_text(path, buf, sizeof(buf)), 7);
+	assert_string_equal(buf, "seven77");
+	assert_int_equal(fd_write_full(fd, " and more", 9), 0);
+	memset(buf, 'x', sizeof(buf));
+	assert_int_equal(fd_read_text(path, buf, sizeof(buf)), 7);
+	assert_string_equal(buf, "seven77");
+	close(fd);
+	unlink(path);
+	assert_int_equal(fd_read_text(path, buf, sizeof(buf)), -ENOENT);
+	assert_string_equal(buf, "");
+	assert_int_equal(fd_read_text("/tmp", buf, sizeof(buf)), -EISDIR);
+}
+
 static void on_signal(int sig)
 {
 	(void)sig;
@@ -228,6 +252,7 @@ int main(void)
 		cmocka_unit_test(transfers_survive_signals),
 		cmocka_unit_test(write_full_reports_a_gone_reader),
 		cmocka_unit_test(pread_full_takes_from_an_offset),
+		cmocka_unit_test(text_of_a_file_is_terminated_and_bounded),
 	};
 
 	alarm(60);
