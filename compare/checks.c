@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "compare/results.h"
+#include "vmm/util.h"
 
 #define LIMIT_PERCENT 2
 #define LIMIT_COUNT   2 /* so many events are always allowed: a count may be small */
@@ -147,7 +148,7 @@ json_t *results_checks(const struct results *r)
 	json_t *list = json_array();
 
 	for (unsigned road = 0; road < r->nr_guests; road++)
-		for (size_t i = 0; i < sizeof(checks) / sizeof(checks[0]); i++)
+		for (size_t i = 0; i < ARRAY_SIZE(checks); i++)
 			json_array_append_new(list, check_json(r, road, &checks[i]));
 	return list;
 }

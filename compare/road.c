@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/virtio_config.h>
 #include <stdio.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -23,7 +24,6 @@
 #define STEP_MS     100
 #define QEMU        "qemu-system-x86_64"
 #define KVM_DEBUGFS "/sys/kernel/debug/kvm"
-#define RING_PACKED 34 /* VIRTIO_F_RING_PACKED */
 #define WORDS_MAX   40
 #define WORD_MAX    512
 
@@ -396,14 +396,14 @@ json_t *road_describe(const struct road_guest *g)
 	char features[20];
 
 	snprintf(features, sizeof(features), "0x%llx", (unsigned long long)g->info.features);
-	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s?, s:s, s:s, s:s, s:o, s:s, s:i, s:i, "
-	                 "s:s, s:n, s:f}",
-	                 "name", r->name, "title", r->title, "vmm", r->trivm ? "trivm" : "qemu",
-	                 "datapath", r->datapath, "notify", r->notify, "inject", r->inject,
-	                 "backend", r->backend ? "trivm-switch" : NULL, "tap", g->tap, "command",
-	                 g->command, "features", features, "feature_names",
-	                 feature_list(g->info.features), "ring",
-	                 g->info.features & BIT64(RING_PACKED) ? "packed" : "split", "queue_size",
-	                 (int)g->info.queue_size, "pairs", (int)g->info.pairs, "transport",
-	                 g->common->options->mmio ? "mmio" : "pci", "pinning", "boot_s", g->boot_s);
+	return json_pack(
+		"{s:s, s:s, s:s, s:s, s:s, s:s, s:s?, s:s, s:s, s:s, s:o, s:s, s:i, s:i, "
+		"s:s, s:n, s:f}",
+		"name", r->name, "title", r->title, "vmm", r->trivm ? "trivm" : "qemu", "datapath",
+		r->datapath, "notify", r->notify, "inject", r->inject, "backend",
+		r->backend ? "trivm-switch" : NULL, "tap", g->tap, "command", g->command,
+		"features", features, "feature_names", feature_list(g->info.features), "ring",
+		g->info.features & BIT64(VIRTIO_F_RING_PACKED) ? "packed" : "split", "queue_size",
+		(int)g->info.queue_size, "pairs", (int)g->info.pairs, "transport",
+		g->common->options->mmio ? "mmio" : "pci", "pinning", "boot_s", g->boot_s);
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "compare/results.h"
+#include "vmm/util.h"
 
 static const char *text(const json_t *o, const char *name)
 {
@@ -124,7 +125,7 @@ static const struct column {
 	{"other", "cpu_other_us_per_packet", "cpu_other_percent", 6},
 };
 
-#define NR_COLUMNS (sizeof(columns) / sizeof(columns[0]))
+#define NR_COLUMNS ARRAY_SIZE(columns)
 
 static void put_spread(FILE *out, const json_t *result, const char *name)
 {

@@ -9,6 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "vmm/util.h"
+
 /* Both files in @dir? */
 static bool in_dir(struct guest_image *image, const char *dir)
 {
@@ -36,7 +38,7 @@ int guest_image_find(struct guest_image *image, struct err *err)
 	n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
 	exe[n > 0 ? n : 0] = '\0';
 	dirname(exe);
-	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
 		snprintf(dir, sizeof(dir), "%s/%s", exe, places[i]);
 		if (in_dir(image, dir))
 			return 0;

@@ -100,7 +100,7 @@ static void serve_internal_error(struct vcpu *vcpu)
 	uint32_t suberror = vcpu->run->internal.suberror;
 	char other[64];
 
-	if (suberror < sizeof(causes) / sizeof(causes[0]) && causes[suberror]) {
+	if (suberror < ARRAY_SIZE(causes) && causes[suberror]) {
 		crash(vcpu, causes[suberror]);
 		return;
 	}

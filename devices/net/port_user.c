@@ -34,11 +34,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 
 #include "devices/net/port.h"
 #include "devices/net/port_priv.h"
 #include "devices/net/slirp_lib.h"
+#include "vmm/clock.h"
 #include "vmm/fd.h"
 #include "vmm/log.h"
 #include "vmm/util.h"
@@ -102,11 +102,8 @@ static void on_guest_error(const char *msg, void *opaque)
 
 static int64_t on_clock_get_ns(void *opaque)
 {
-	struct timespec ts;
-
 	(void)opaque;
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+	return (int64_t)clock_ns();
 }
 
 static void *on_timer_new(SlirpTimerCb cb, void *cb_opaque, void *opaque)
@@ -221,7 +218,7 @@ static int get_revents(int idx, void *opaque)
 
 static int64_t now_ms(void)
 {
-	return on_clock_get_ns(NULL) / 1000000;
+	return (int64_t)clock_ms();
 }
 
 /* How long to sleep: @timeout as libslirp wants it, cut to the first timer. For poll(). */

@@ -46,18 +46,20 @@ static struct virtq_event_view event(const struct vring_packed_desc_event *e)
 	};
 }
 
+/* Equal flags: the device's last word, or the ring's beginning. */
+static bool is_used(uint16_t flags)
+{
+	return (flags >> VRING_PACKED_DESC_F_AVAIL & 1) == (flags >> VRING_PACKED_DESC_F_USED & 1);
+}
+
 static void inspect_packed(struct virtq_view *v, const struct virtq_areas *areas)
 {
 	const struct vring_packed_desc *ring = areas->desc;
 
 	v->driver_event = event(areas->driver);
 	v->device_event = event(areas->device);
-	for (unsigned i = 0; i < v->config.size; i++) {
-		uint16_t flags = get16(&ring[i].flags);
-
-		v->available += (flags >> VRING_PACKED_DESC_F_AVAIL & 1) !=
-		                (flags >> VRING_PACKED_DESC_F_USED & 1);
-	}
+	for (unsigned i = 0; i < v->config.size; i++)
+		v->available += !is_used(get16(&ring[i].flags));
 }
 
 static struct virtq_desc_view read_desc(const struct virtq_areas *areas, bool packed, unsigned i)
@@ -149,12 +151,6 @@ static void watch_split(struct virtq_watch *w, unsigned *available, unsigned *us
 	*used = (unsigned)min_u64((uint16_t)(used_idx - w->used), w->size);
 	w->avail = avail_idx;
 	w->used = used_idx;
-}
-
-/* Equal flags: the device's last word, or the ring's beginning. */
-static bool is_used(uint16_t flags)
-{
-	return (flags >> VRING_PACKED_DESC_F_AVAIL & 1) == (flags >> VRING_PACKED_DESC_F_USED & 1);
 }
 
 /*

@@ -304,16 +304,16 @@ bool packed_flush(struct virtq *q)
 	wanted = interrupt_wanted(q);
 	p->flushed_once = true;
 	p->batch = 0;
-	if (wanted)
+	if (wanted) {
 		counter_add(&q->stats.interrupts, 1);
-	else
+	} else {
 		counter_add(&q->stats.interrupts_spared, 1);
-	if (!wanted)
 		TRACE(irq_spared, q->dev, q->ring,
 		      "no interrupt: event index %d, the driver waits for %x (position, wrap "
 		      "counter); its flags %d",
 		      q->f.event_idx, le16toh(READ_GUEST(p->driver_event->off_wrap)),
 		      le16toh(READ_GUEST(p->driver_event->flags)));
+	}
 	return wanted;
 }
 

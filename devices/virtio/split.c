@@ -236,17 +236,17 @@ bool split_flush(struct virtq *q)
 		wanted = !s->flushed_once ||
 		         crossed(le16toh(READ_GUEST(*used_event(q))), s->flushed, old);
 	s->flushed_once = true;
-	if (wanted)
+	if (wanted) {
 		counter_add(&q->stats.interrupts, 1);
-	else
+	} else {
 		counter_add(&q->stats.interrupts_spared, 1);
-	if (!wanted)
 		TRACE(irq_spared, q->dev, q->ring,
 		      "no interrupt: event index %d, the driver waits for used entry %d; "
 		      "avail.flags %d",
 		      q->f.event_idx,
 		      (uint16_t)(q->f.event_idx ? le16toh(READ_GUEST(*used_event(q))) : 0),
 		      le16toh(READ_GUEST(s->avail->flags)));
+	}
 	return wanted;
 }
 
