@@ -77,21 +77,27 @@ guest() {
 	judge "$name" "$want" "${regex:-.}"
 }
 
-# A conversation on a terminal: NAME STEP... -- TRIVM-OPTION...
-terminal() {
-	local name=$1 steps=()
-	shift
-	while [ "$1" != -- ]; do
-		steps+=("$1")
-		shift
-	done
+# A conversation on a terminal: NAME STEP... -- COMMAND...
+converse() {
+	local name=$1
 	shift
 	: >"$tmp/err"
-	if timeout -s KILL 120 "$pty" -t 30 "${steps[@]}" -- "$trivm" run "$@" >"$tmp/out" 2>"$tmp/err"; then
+	if TERM=xterm timeout -s KILL 120 "$pty" -t 30 "$@" >"$tmp/out" 2>"$tmp/err"; then
 		pass "$name"
 	else
 		fail "$name" "the conversation went otherwise"
 	fi
+}
+
+# The same with a VM: NAME STEP... -- TRIVM-OPTION...
+terminal() {
+	local words=()
+	while [ "$1" != -- ]; do
+		words+=("$1")
+		shift
+	done
+	shift
+	converse "${words[@]}" -- "$trivm" run "$@"
 }
 
 # Wait until the file FILE has a line that matches REGEX; false after 30 s.

@@ -5,22 +5,6 @@
 mkdir -m 700 "$tmp/run-top"
 export XDG_RUNTIME_DIR=$tmp/run-top
 
-conversation() { # NAME STEP... -- ARGUMENT...
-	local name=$1 steps=()
-	shift
-	while [ "$1" != -- ]; do
-		steps+=("$1")
-		shift
-	done
-	shift
-	: >"$tmp/err"
-	if TERM=xterm timeout -s KILL 120 "$pty" -t 30 "${steps[@]}" -- "$trivm" top "$@" >"$tmp/out" 2>"$tmp/err"; then
-		pass "$name"
-	else
-		fail "$name" "the conversation went otherwise"
-	fi
-}
-
 run_limited "$trivm" top --once
 judge "top: no VM" 0 'No VM runs'
 run_limited "$trivm" top
@@ -47,16 +31,16 @@ else
 fi
 
 # What is right of the 80th column comes with a wider terminal.
-conversation "top: a terminal, which becomes wider; q" size 24x80 expect 'every 0.2 s' expect busy expect 'KEXIT/s' \
-	size 30x140 expect BATCH size 5x20 pause 300 size 24x80 expect DROP/s send q status 0 -- -d 0.2
-conversation "top: keys" size 4x80 expect 'every 0.2 s' expect busy send '\x1bOF' expect 'net-pair0' send '\x1bOH' \
-	expect VCPU send xyz send Q status 0 -- -d 0.2 busy
+converse "top: a terminal, which becomes wider; q" size 24x80 expect 'every 0.2 s' expect busy expect 'KEXIT/s' \
+	size 30x140 expect BATCH size 5x20 pause 300 size 24x80 expect DROP/s send q status 0 -- "$trivm" top -d 0.2
+converse "top: keys" size 4x80 expect 'every 0.2 s' expect busy send '\x1bOF' expect 'net-pair0' send '\x1bOH' \
+	expect VCPU send xyz send Q status 0 -- "$trivm" top -d 0.2 busy
 for signal in INT TERM HUP QUIT; do
 	case $signal in INT) n=258 ;; TERM) n=271 ;; HUP) n=257 ;; QUIT) n=259 ;; esac
-	conversation "top: the terminal is restored after SIG$signal" size 24x80 expect busy signal $signal \
-		status "$n" -- -d 0.2
+	converse "top: the terminal is restored after SIG$signal" size 24x80 expect busy signal $signal \
+		status "$n" -- "$trivm" top -d 0.2
 done
-conversation "top: it ends with the terminal" size 24x80 expect busy hangup pause 1000 -- -d 0.2
+converse "top: it ends with the terminal" size 24x80 expect busy hangup pause 1000 -- "$trivm" top -d 0.2
 run_limited env TERM=nosuch "$pty" -t 10 expect 'TERM=nosuch: no such terminal' status 1 -- "$trivm" top
 judge "top: an unknown terminal" 0
 

@@ -113,14 +113,21 @@ expect "$name: nothing is left to do" 120 log setpriv --reuid 65534 --regid 6553
 chmod 666 /dev/vhost-net
 nothing_left "$name"
 
+# One as $pid, that has come to round N.
+until_round() { # N OPTION...
+	local n=$1
+	shift
+	trivm compare --modes vmm,vhost-user --workload idle --rounds 100 --seconds 1 "$@" >log 2>&1 </dev/null &
+	pid=$!
+	for _ in $(seq "$limit"); do
+		! grep -q "round $n of" log || break
+		sleep 1
+	done
+}
+
 # A signal, while guests run. (Not SIGINT, which the shell has its background commands ignore.)
 name="compare: interrupted"
-trivm compare --modes vmm,vhost-user --workload idle --rounds 100 --seconds 1 --out stopped >log 2>&1 </dev/null &
-pid=$!
-for _ in $(seq "$limit"); do
-	! grep -q 'round 2 of' log || break
-	sleep 1
-done
+until_round 2 --out stopped
 kill -TERM $pid
 wait $pid
 if [ $? = 143 ] && grep -q '^Interrupted' log; then pass "$name"; else fail "$name" log; fi
@@ -128,12 +135,7 @@ look "$name: the results until then" stopped/compare.json "not d['complete'] and
 nothing_left "$name"
 
 name="compare: killed"
-trivm compare --modes vmm,vhost-user --workload idle --rounds 100 --seconds 1 >log 2>&1 </dev/null &
-pid=$!
-for _ in $(seq "$limit"); do
-	! grep -q 'round 1 of' log || break
-	sleep 1
-done
+until_round 1
 kill -KILL $pid
 wait $pid 2>/dev/null
 # Its folder is all that stays, until the next one comes.

@@ -12,7 +12,6 @@ modprobe vhost_net
 net_host
 net_tap tap0
 net_tap tap1
-host=192.168.77.1 address=192.168.77.2/24
 
 # The numbers of the lines of FILE that begin with KEY: their sum; "-" if one is not known.
 value() { # FILE KEY [COLUMN]

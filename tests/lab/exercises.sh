@@ -28,18 +28,22 @@ clean() {
 	rm -f /tmp/*.sock /tmp/sw.stats
 }
 
+check_fails() { # WHEN
+	if timeout 280 ./check >"$out" 2>&1; then
+		fail "$name: check passes $1" "$out"
+	elif ! grep -q '^missing: ' "$out"; then
+		fail "$name: check does not say what is missing, $1" "$out"
+	else
+		pass "$name: check fails $1: $(grep -m 1 '^missing: ' "$out" | cut -c10-100)"
+	fi
+}
+
 one() { # FOLDER OF ONE EXERCISE
 	local name=${1##*/} out=$PWD/out.${1##*/} key
 	cd "$1" || return
 	echo "     $name at $SECONDS s"
 	clean
-	if timeout 120 ./check >"$out" 2>&1; then
-		fail "$name: check passes with nothing done" "$out"
-	elif ! grep -q '^missing: ' "$out"; then
-		fail "$name: check does not say what is missing" "$out"
-	else
-		pass "$name: check fails before: $(grep -m 1 '^missing: ' "$out" | cut -c10-100)"
-	fi
+	check_fails "with nothing done"
 	if ! timeout 280 solution/run >"$out" 2>&1; then
 		fail "$name: the model solution" "$out"
 	elif sed 's/^/     | /' answers 2>/dev/null; timeout 280 ./check >"$out" 2>&1 && grep -qx pass "$out"; then
@@ -50,13 +54,7 @@ one() { # FOLDER OF ONE EXERCISE
 	# The same state, but answers without thought.
 	if [ -e answers ]; then
 		sed -i 's/=.*/=1/' answers
-		if timeout 280 ./check >"$out" 2>&1; then
-			fail "$name: check passes with all answers 1" "$out"
-		elif ! grep -q '^missing: ' "$out"; then
-			fail "$name: check does not say what is wrong" "$out"
-		else
-			pass "$name: check fails with all answers 1: $(grep -m 1 '^missing: ' "$out" | cut -c10-100)"
-		fi
+		check_fails "with all answers 1"
 	fi
 	clean
 }

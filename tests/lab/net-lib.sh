@@ -3,13 +3,16 @@
 # Sourced by the lab tests of the NIC, behind lib.sh: what its host side needs, and what a guest does to
 # show that its NIC works.
 
+# The bridge's, and a guest's on it.
+host=192.168.77.1 address=192.168.77.2/24
+
 # A bridge with an address for guests on taps, and behind it servers for HTTP, a count and iperf3.
 net_host() {
 	# An address of its own: otherwise it has the lowest of its ports', which change when a back-end with
 	# a tap is killed and restarted. A guest that did not see its link go down has the old one for up to
 	# 45 s more (ARP), unless the host has something to say to it.
 	ip link add br0 address 02:00:c0:a8:4d:01 type bridge
-	ip addr add 192.168.77.1/24 dev br0
+	ip addr add $host/24 dev br0
 	ip link set br0 up
 	mkdir -p www/cgi-bin
 	head -c 3000000 /dev/urandom >www/blob
@@ -125,7 +128,7 @@ net_asked() { [ "$(cat counted 2>/dev/null | wc -l)" -ge "$1" ]; } # has the gue
 # net_link NAME OPTIONS: the cable is pulled out and plugged in: the guest, on a tap of the bridge, sees it;
 # nothing passes meanwhile, and then it does.
 net_link() {
-	local name="$1: link down and up" out=link pid word host=192.168.77.1 address=192.168.77.2/24
+	local name="$1: link down and up" out=link pid word
 	rm -f counted
 	: >$out # both sides append
 	timeout -k 5 "$limit" trivm run -m 256M -p ip=off --name link --net "$2" --exec "

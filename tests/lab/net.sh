@@ -23,7 +23,7 @@ net_host
 net_tap tap0
 
 one() { # TRANSPORT RING PORT
-	local host=192.168.77.1 address=192.168.77.2/24 port=tap:tap0
+	local host=$host address=$address port=tap:tap0
 	[ "$3" = tap ] || { host=10.0.2.2 address= port=user; }
 	net_guest "net: $1, $2, $3" "net-$1-$2-$3" $host "$address" 1 1 "$port,transport=$1,ring=$2"
 }

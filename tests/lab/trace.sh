@@ -11,7 +11,6 @@ here=$(dirname "$0")
 modprobe vhost_net
 net_host
 net_tap tap0
-host=192.168.77.1 address=192.168.77.2/24
 
 # A guest that pings four times a second, in the background: NAME --net-OPTIONS; its process in $guest.
 pinging() {

@@ -27,7 +27,6 @@ full=$(for b in testpmd ovs switch; do
 	done
 done)
 
-host=192.168.77.1 address=192.168.77.2/24
 poller=$(($(nproc) - 1)) # the processor of those that poll
 net_host
 modprobe tun

@@ -25,7 +25,6 @@ modprobe vhost_net
 net_host
 net_tap tap0
 net_tap tapm multi_queue
-host=192.168.77.1 address=192.168.77.2/24
 dmesg -C
 
 one() { # TRANSPORT QUEUES OPTIONS
