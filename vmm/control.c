@@ -396,11 +396,16 @@ static void notify(struct client *c, const char *line)
 	loop_change(&c->src, c->src.events | EPOLLOUT);
 }
 
+bool control_heard(const struct control *control)
+{
+	return control && control->nr_subscribers;
+}
+
 void control_notify(struct control *control, const char *event, json_t *fields)
 {
 	char *line = NULL;
 
-	if (control && control->nr_subscribers)
+	if (control_heard(control))
 		line = jsonrpc_notification("event", with_time(event, fields));
 	else
 		json_decref(fields);

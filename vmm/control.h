@@ -46,6 +46,9 @@ int control_open(struct control **control, struct loop *loop, const char *path,
  * NULL: nothing. */
 void control_close(struct control *control);
 
+/* Has anybody subscribed? NULL: no. */
+bool control_heard(const struct control *control);
+
 /* Tell those who subscribed: {"event": @event, "time": ..., fields}. @fields is given away; NULL:
  * none. @control NULL: nothing. */
 void control_notify(struct control *control, const char *event, json_t *fields);
