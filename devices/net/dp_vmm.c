@@ -23,16 +23,7 @@
  * Fairness. Either direction works on at most PAIR_BATCH frames before the other has its turn; a
  * direction that has more to do says so, and the loop then looks at its fds without sleeping.
  *
- * Lingering. A wake-up for each frame is the dearest way of moving frames: the driver leaves to the
- * host for each kick, and gets an interrupt for each. So when the last pauses were short - short
- * beside the work between them, so that the rule is the same on a fast and on a slow host - the
- * thread does not sleep at once but looks for work about as long as these pauses were, with kicks
- * off. What it has transmitted meanwhile it shows later, some frames together: a driver that is
- * shown each one has few outstanding, so it wants an interrupt for each of the next, and handles
- * interrupts instead of sending. It has no other use for them, unless they are many or long.
- *
- * Busy polling (poll_us). After the last work the thread goes on looking at queue and port for that
- * long, with kicks still off, before it sleeps: the kick and the wake-up are saved, a CPU is spent.
+ * When to sleep, and for whom to make way: dp_vmm_pace.c.
  */
 #include <errno.h>
 #include <linux/virtio_config.h>
@@ -50,16 +41,6 @@
 #include "vmm/log.h"
 #include "vmm/trace.h"
 #include "vmm/util.h"
-
-#define LINGER_SHARE \
-	4 /* a pause is short if it is at most so many times as long as the work before, */
-#define LINGER_MAX_US 500 /* and not longer than this */
-/* Short pauses count one up, to a maximum, long ones more down: from a number on the thread lingers. */
-#define LINGER_QUICK     4
-#define LINGER_QUICK_MAX 10
-#define LINGER_LONG      2
-
-#define SHOW_LATER_US 1000 /* at most */
 
 static struct dp_vmm *dp_of(struct datapath *dp)
 {
@@ -113,8 +94,7 @@ unsigned pair_skip_header(struct iovec **iov, unsigned n)
 
 /* --- The thread --- */
 
-/* Watch the port for what can be used now. */
-static void watch_port(struct pair *p)
+void pair_watch_port(struct pair *p)
 {
 	bool in = p->rx.on && !p->rx_starved && !p->rx.q.broken &&
 	          atomic_load_explicit(&p->dp->link_up, memory_order_relaxed);
@@ -124,38 +104,13 @@ static void watch_port(struct pair *p)
 		                              (p->tx_blocked ? (uint32_t)EPOLLOUT : 0));
 }
 
-/* The pause since the last work is over: was it short? */
-static void end_pause(struct pair *p)
-{
-	uint64_t now = clock_us(), pause = now - p->idle_since;
-
-	if (pause <= LINGER_SHARE * (p->idle_since - p->woke_at) && pause <= LINGER_MAX_US) {
-		p->quick += p->quick < LINGER_QUICK_MAX;
-		p->pause = (3 * p->pause + pause) / 4;
-	} else {
-		p->quick -= (unsigned)min_u64(p->quick, LINGER_LONG);
-	}
-	p->woke_at = now;
-}
-
-/* An event: the thread is awake, and need not be told of more. */
-static void awake(struct pair *p)
-{
-	if (!p->asleep)
-		return;
-	p->asleep = false;
-	if (p->tx.on)
-		virtq_kick_disable(&p->tx.q);
-	end_pause(p);
-}
-
 static void on_rx_kick(struct loop_source *src, uint32_t events)
 {
 	struct pair *p = container_of(src, struct pair, rx_kick);
 
 	(void)events;
 	TRACE(kick_seen, p->rx.q.dev, p->rx.index, "woken by the kick eventfd");
-	awake(p);
+	pair_woken(p, PAIR_RX_KICK);
 	counter_add(&p->rx.stats.wakeups, 1);
 	pair_receive_kicked(p);
 }
@@ -166,7 +121,7 @@ static void on_tx_kick(struct loop_source *src, uint32_t events)
 
 	(void)events;
 	TRACE(kick_seen, p->tx.q.dev, p->tx.index, "woken by the kick eventfd");
-	awake(p);
+	pair_woken(p, PAIR_TX_KICK);
 	counter_add(&p->tx.stats.wakeups, 1);
 	pair_transmit(p);
 }
@@ -192,7 +147,7 @@ static void on_port(struct loop_source *src, uint32_t events)
 
 	TRACE(port_seen, p->rx.q.dev, events & EPOLLIN ? p->rx.index : p->tx.index,
 	      "woken by the port: epoll events %x", events);
-	awake(p);
+	pair_woken(p, PAIR_PORT);
 	if (events & EPOLLOUT) {
 		p->tx_blocked = false;
 		pair_transmit(p);
@@ -202,29 +157,6 @@ static void on_port(struct loop_source *src, uint32_t events)
 		pair_receive(p);
 	} else if (events & (EPOLLERR | EPOLLHUP)) {
 		port_trouble(p, events);
-	}
-}
-
-/* Look for work without sleeping until there has been none for poll_us. */
-static void busy_poll(struct pair *p)
-{
-	uint64_t last = clock_us();
-
-	while (!p->loop.stopping) {
-		bool worked = pair_transmit(p);
-
-		worked |= pair_receive(p);
-		/* The end of these is only told by an event, however busy the other direction is.
-		 */
-		if (p->rx_starved || p->tx_blocked) {
-			watch_port(p);
-			if (loop_once(&p->loop, 0) < 0)
-				return;
-		}
-		if (worked)
-			last = clock_us();
-		else if (clock_us() - last >= p->dp->config.poll_us)
-			return;
 	}
 }
 
@@ -239,44 +171,6 @@ static bool arm(struct pair *p)
 	return false;
 }
 
-/* Show what was transmitted and has not been shown. */
-static void show(struct pair *p)
-{
-	if (p->tx.unflushed)
-		pair_flush(p, &p->tx);
-	p->shown_at = p->idle_since;
-}
-
-/* Look for work about as long as the last pauses were. A full port is only noticed by epoll. */
-static bool look(struct pair *p)
-{
-	uint64_t until = p->idle_since + 2 * p->pause + 1;
-
-	do {
-		sched_yield();
-		if ((p->tx.on && !p->tx.q.broken && virtq_more(&p->tx.q)) || pair_receive(p)) {
-			end_pause(p);
-			p->show_later = true;
-			pair_transmit(p);
-			p->show_later = false;
-			return true;
-		}
-	} while (!p->loop.stopping && clock_us() < until);
-	return false;
-}
-
-/* Before sleeping, while frames come in quick succession. True: some came. */
-static bool linger(struct pair *p)
-{
-	bool found;
-
-	p->idle_since = clock_us();
-	found = p->quick >= LINGER_QUICK && !p->tx_blocked && look(p);
-	if (!found || p->idle_since - p->shown_at > SHOW_LATER_US)
-		show(p);
-	return found;
-}
-
 /* Sleep until there is something to do, and do it. False: the thread cannot go on. */
 static bool sleep_and_serve(struct pair *p)
 {
@@ -287,10 +181,10 @@ static bool sleep_and_serve(struct pair *p)
 
 		timeout = now < p->held_until ? (int)((p->held_until - now) / 1000) + 1 : 0;
 	}
-	p->asleep = true;
+	pair_sleeps(p);
 	if (loop_once(&p->loop, timeout) < 0)
 		return false;
-	awake(p);
+	pair_slept(p);
 	if (p->held && clock_us() >= p->held_until)
 		pair_receive_give_up(p);
 	return true;
@@ -303,6 +197,7 @@ static void *pair_thread(void *arg)
 
 	snprintf(name, sizeof(name), "net-pair%u", p->index);
 	pthread_setname_np(pthread_self(), name);
+	pair_pace_start(p);
 	/* The rings may hold chains from before we started. */
 	p->more = true;
 	while (!p->loop.stopping) {
@@ -313,12 +208,12 @@ static void *pair_thread(void *arg)
 			pair_transmit(p);
 			pair_receive(p);
 		} else if (p->dp->config.poll_us) {
-			busy_poll(p);
+			pair_busy_poll(p);
 		}
-		watch_port(p);
+		pair_watch_port(p);
 		if (p->more) {
 			loop_once(&p->loop, 0);
-		} else if (linger(p)) {
+		} else if (pair_linger(p)) {
 			/* The end of starving is only told by an event. */
 			if (p->rx_starved)
 				loop_once(&p->loop, 0);
@@ -328,7 +223,7 @@ static void *pair_thread(void *arg)
 			break;
 		}
 	}
-	show(p);
+	pair_show(p);
 	return NULL;
 }
 

@@ -72,6 +72,33 @@ struct pair_ring {
 	struct datapath_stats stats; /* counters: the thread writes, anybody reads */
 };
 
+/* Who woke the thread, as bits; 0: nobody, but the time that it wanted to sleep at most was over. */
+enum pair_waker {
+	PAIR_RX_KICK = 1,
+	PAIR_TX_KICK = 2,
+	PAIR_PORT = 4
+};
+
+/* dp_vmm_pace.c's. Times in CLOCK_MONOTONIC, us. */
+struct pace {
+	bool asleep;
+	unsigned wakers; /* enum pair_waker: since it slept */
+
+	/* Lingering. */
+	uint64_t woke_at, idle_since; /* the last work began, ended */
+	uint64_t pause;               /* how long short pauses were, in the middle */
+	unsigned quick;               /* short pauses, less long ones */
+	bool show_later;              /* pair_transmit() need not flush what is little */
+	uint64_t shown_at;            /* by lingering, not later */
+
+	/* Giving way. */
+	bool may_give_way; /* nobody else chose the thread's scheduling policy */
+	bool gives_way;
+	unsigned wakes,
+		by_tx; /* since counted_at: all, and those by the driver's kick for tx alone */
+	uint64_t counted_at;
+};
+
 struct pair {
 	struct dp_vmm *dp;
 	unsigned index;
@@ -86,13 +113,7 @@ struct pair {
 	struct pair_ring rx, tx;
 	bool tx_blocked; /* the port is full */
 	bool more;       /* a direction stopped for fairness only */
-	/* See linger(). Times in CLOCK_MONOTONIC, us. */
-	bool asleep;
-	uint64_t woke_at, idle_since; /* the last work began, ended */
-	uint64_t pause;               /* how long short pauses were, in the middle */
-	unsigned quick;               /* short pauses, less long ones; see dp_vmm.c */
-	bool show_later;              /* pair_transmit() need not flush what is little */
-	uint64_t shown_at;            /* by linger(), not later */
+	struct pace pace;
 
 	bool rx_starved; /* no buffers: the port is not watched, a kick is waited for */
 	struct stash stash;
@@ -119,6 +140,25 @@ void pair_broken(struct pair *p, struct pair_ring *r);
  * *@iov is the first of them.
  */
 unsigned pair_skip_header(struct iovec **iov, unsigned n);
+
+/* Watch the port for what can be used now. */
+void pair_watch_port(struct pair *p);
+
+/* --- dp_vmm_pace.c --- */
+
+/* The thread begins. */
+void pair_pace_start(struct pair *p);
+/* The thread is about to wait for events; one came, by @waker: kicks for tx are off then; they were
+ * served, or the time was over without one. */
+void pair_sleeps(struct pair *p);
+void pair_woken(struct pair *p, enum pair_waker waker);
+void pair_slept(struct pair *p);
+/* Look for work without sleeping until there has been none for poll_us. */
+void pair_busy_poll(struct pair *p);
+/* Before sleeping, while frames come in quick succession: wait for some. True: they came. */
+bool pair_linger(struct pair *p);
+/* Show what was transmitted and has not been shown. */
+void pair_show(struct pair *p);
 
 /* --- dp_vmm_tx.c, dp_vmm_rx.c --- */
 

@@ -126,7 +126,7 @@ bool pair_transmit(struct pair *p)
 	       (n = take(p, &a, (unsigned)min_u64(AHEAD, PAIR_BATCH - done))))
 		done += transmit_chains(p, a.chains, n);
 	if (p->tx.unflushed &&
-	    !(p->show_later && p->tx.stats.bytes - p->tx.flushed_bytes < SHOW_LATER_BYTES))
+	    !(p->pace.show_later && p->tx.stats.bytes - p->tx.flushed_bytes < SHOW_LATER_BYTES))
 		pair_flush(p, &p->tx);
 	if (q->broken)
 		pair_broken(p, &p->tx);

@@ -3,8 +3,10 @@
  * The datapath "vmm" with its threads: a driver on one side, a socket pair in place of a tap on the
  * other. Every test runs with split and packed rings.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -270,6 +273,96 @@ static void frames_reach_the_port(void **state)
 		assert_int_equal(stats(&f, 1).batch_sizes[0], 200);
 		end(&f);
 	}
+}
+
+/* --- Giving way --- */
+
+/* The scheduling policy of the pair's thread. */
+static int policy(void)
+{
+	DIR *dir = opendir("/proc/self/task");
+	int found = -1;
+	struct dirent *e;
+
+	while (dir && found < 0 && (e = readdir(dir))) {
+		char path[64], name[32];
+
+		snprintf(path, sizeof(path), "/proc/self/task/%.10s/comm", e->d_name);
+		if (fd_read_text(path, name, sizeof(name)) > 0 && strcmp(name, "net-pair0\n") == 0)
+			found = sched_getscheduler((pid_t)strtol(e->d_name, NULL, 10));
+	}
+	closedir(dir);
+	return found;
+}
+
+static void kick_one(struct fixture *f)
+{
+	uint64_t before = stats(f, 1).wakeups;
+	uint8_t buf[1024];
+	uint32_t written;
+
+	send_frame(f, 1);
+	wire_recv(f, buf, sizeof(buf));
+	wait_for(drv_has_used(&f->tx));
+	drv_take(&f->tx, &written);
+	/* Or the thread was still awake. */
+	for (int i = 0; i < 4 && stats(f, 1).wakeups == before; i++)
+		nap();
+}
+
+static void frame_in(struct fixture *f)
+{
+	wire_send(f, 100, 1);
+	take_frame(f, 100, 1, true);
+	add_buffers(f, 1, DRV_PARTS);
+}
+
+static void a_thread_that_is_only_kicked_gives_way(void **state)
+{
+	struct fixture f;
+	unsigned n;
+
+	(void)state;
+	start(&f, MRG, true, 0);
+	add_buffers(&f, 4, DRV_PARTS);
+	for (n = 0; n < 20000 && policy() != SCHED_BATCH; n++)
+		kick_one(&f);
+	assert_in_range(n, 64, 19999);
+	/* Frames come in, too. */
+	for (n = 0; n < 20000 && policy() == SCHED_BATCH; n++)
+		frame_in(&f);
+	assert_in_range(n, 1, 19999);
+	assert_int_equal(policy(), SCHED_OTHER);
+	/* A dialogue. */
+	for (n = 0; n < 256; n++) {
+		kick_one(&f);
+		frame_in(&f);
+		assert_int_equal(policy(), SCHED_OTHER);
+	}
+	end(&f);
+}
+
+static void a_policy_that_was_chosen_stays(void **state)
+{
+	struct sched_param param = {.sched_priority = 0};
+	struct fixture f;
+	pid_t child;
+	int status;
+
+	(void)state;
+	/* A child, for there is no way back from it. */
+	child = fork();
+	if (!child) {
+		alarm(30);
+		if (sched_setscheduler(0, SCHED_IDLE, &param) < 0)
+			_exit(2);
+		start(&f, MRG, true, 0);
+		for (unsigned n = 0; n < 256; n++)
+			kick_one(&f);
+		_exit(policy() == SCHED_IDLE ? 0 : 1);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
 }
 
 static void what_is_no_frame_is_dropped(void **state)
@@ -648,6 +741,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(frames_reach_the_port),
+		TEST(a_thread_that_is_only_kicked_gives_way),
+		TEST(a_policy_that_was_chosen_stays),
 		TEST(what_is_no_frame_is_dropped),
 		TEST(a_full_port_is_waited_for),
 		TEST(a_frame_takes_one_buffer),
