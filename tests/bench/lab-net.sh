@@ -4,8 +4,8 @@
 # lab-net.sh [ROUNDS]: NAMES="qemu default ..." chooses guests. Inside the lab, the NIC of trivm beside the one of QEMU.
 #
 # All guests run at once, with the same kernel, initramfs and command, each on a tap of its own; while one
-# is measured the others sleep. Each round measures every guest in turn, so that what disturbs the
-# machine disturbs all of them. Figures are medians over the rounds, ratios are medians of each
+# is measured the others sleep. Each round measures every guest in turn, every other one in the opposite
+# order, so that what disturbs the machine disturbs all of them. Figures are medians over the rounds, ratios are medians of each
 # round's ratio to the first guest of NAMES.
 set -u
 rounds=${1:-5}
@@ -96,15 +96,16 @@ start() { # NAME NUMBER
 	exit 1
 }
 
-# One measurement: a number on standard output.
+# One measurement: a number on standard output, or nothing where it did not end.
 measure() { # WHAT ADDRESS
+	local limit=$((10 * seconds + 20))
 	case $1 in
-	tcp-in) iperf3 -f m -c "$2" -t $seconds 2>&1 | awk '/receiver/ {print $7}' ;;
-	tcp-out) iperf3 -f m -c "$2" -t $seconds -R 2>&1 | awk '/receiver/ {print $7}' ;;
+	tcp-in) timeout $limit iperf3 -f m -c "$2" -t $seconds 2>&1 | awk '/receiver/ {print $7}' ;;
+	tcp-out) timeout $limit iperf3 -f m -c "$2" -t $seconds -R 2>&1 | awk '/receiver/ {print $7}' ;;
 	# A payload of 22 bytes makes a frame of 64. "12/345 (3%)": lost and sent.
-	udp-in) iperf3 -c "$2" -t $seconds -u -b 0 -l 22 2>&1 | udp_rate ;;
-	udp-out) iperf3 -c "$2" -t $seconds -u -b 0 -l 22 -R 2>&1 | udp_rate ;;
-	ping) ping -q -c 100 -i 0.005 "$2" 2>&1 | awk -F/ '/^rtt/ {print 1000 * $5}' ;;
+	udp-in) timeout $limit iperf3 -c "$2" -t $seconds -u -b 0 -l 22 2>&1 | udp_rate ;;
+	udp-out) timeout $limit iperf3 -c "$2" -t $seconds -u -b 0 -l 22 -R 2>&1 | udp_rate ;;
+	ping) timeout $limit ping -q -c 100 -i 0.005 "$2" 2>&1 | awk -F/ '/^rtt/ {print 1000 * $5}' ;;
 	esac
 }
 udp_rate() {
@@ -113,7 +114,9 @@ udp_rate() {
 
 modprobe vhost_net
 n=0
+declare -A address # NAME: its guest's
 for name in $names; do
+	address[$name]=192.168.$((100 + n)).2
 	say "starting a guest: $name"
 	start "$name" $n
 	n=$((n + 1))
@@ -123,12 +126,10 @@ sleep 2
 for round in $(seq "$rounds"); do
 	say "round $round of $rounds"
 	for what in tcp-in tcp-out udp-in udp-out ping; do
-		n=0
-		for name in $names; do
+		for name in $([ $((round % 2)) = 1 ] && echo "$names" || tac -s ' ' <<<"$names "); do
 			is_awake "$name" CONT
-			echo "$round $what $name $(measure $what 192.168.$((100 + n)).2)" >>figures
+			echo "$round $what $name $(measure $what "${address[$name]}")" | tee -a figures
 			is_awake "$name" STOP
-			n=$((n + 1))
 		done
 	done
 done
