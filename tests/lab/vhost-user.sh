@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
 # Inside the lab: a NIC whose packets another process moves (datapath=vhost-user): DPDK's testpmd, Open
-# vSwitch with DPDK (which connects to us), and trivm-switch. vhost-user.sh short|full|kills [BACKEND...]
+# vSwitch with DPDK (which connects to us), and trivm-switch. vhost-user.sh short|full [BACKEND...]; kills TIMES RING BACKEND
 #
 # Each line: BACKEND TRANSPORT RING QUEUES
 #
@@ -143,9 +143,9 @@ reboots() { # BACKEND TRANSPORT RING
 
 # The back-end is killed again and again, while files are fetched and bytes are sent. What has to hold: each
 # file is whole, connections outlive it, at the end everything works as before, and trivm has as many
-# descriptors as at first.
+# descriptors and as much memory as at first.
 killed() { # BACKEND RING TIMES
-	local name="vhost-user: $1, $2, killed $3 times" out=killed-$1-$2 vm n=0 fds before=
+	local name="vhost-user: $1, $2, killed $3 times" out=killed-$1-$2 vm n=0 fds before= data data_before
 	rm -f www/stop counted
 	"$1_start" 1 || { fail "$name: no $1" "$(log_of "$1")"; return; }
 	timeout -k 5 $((limit + 12 * $3)) trivm run -m 256M -p ip=off \
@@ -177,6 +177,8 @@ killed() { # BACKEND RING TIMES
 		wait_for "a connection" connected || break
 		fds=$(ls /proc/"$(pgrep -x trivm)"/fd 2>/dev/null | wc -l)
 		before=${before:-$fds}
+		data=$(awk '/^VmData/ {print $2}' /proc/"$(pgrep -x trivm)"/status 2>/dev/null)
+		[ $n -gt 5 ] || data_before=$data # what is allocated once is
 		[ $((n % 2)) = 0 ] || { net_moves || break; }
 	done
 	touch www/stop
@@ -195,12 +197,14 @@ killed() { # BACKEND RING TIMES
 		fail "$name: a ping was lost at the end" "$out"
 	elif [ "$fds" -gt $((before + 1)) ]; then
 		fail "$name: $before descriptors at first, $fds at the end" "$out"
+	elif [ "$data" -gt $((data_before + 1024)) ]; then
+		fail "$name: $data_before kB of its own memory at first, $data at the end" "$out"
 	else
 		for word in TCP-OUT TCP-IN WHOLE-RING ANSWER-END; do
 			grep -qx $word "$out" || { fail "$name: no $word" "$out"; return; }
 		done
 		pass "$name"
-		echo "     $(grep -c '^MD5' "$out") files of 3 MB meanwhile, $(wc -c <received) bytes sent"
+		echo "     $(grep -c '^MD5' "$out") files of 3 MB meanwhile, $(wc -c <received) bytes sent; trivm: $fds descriptors, $data kB"
 	fi
 }
 connected() { ss -xp | grep -q "ESTAB.*$(basename "${socket%%,*}")"; }
@@ -218,13 +222,16 @@ refuses() { # STATUS WORDS OPTIONS
 }
 
 reboots="pci split"
-times=${TIMES:-0} # each back-end is killed, with either ring; in the short form switching.sh does that
+times=0
 case ${1:-short} in
 full)
-	lines=$full times=${TIMES:-100}
+	lines=$full
 	reboots=$(for t in pci mmio; do for r in split packed; do echo $t $r; done; done)
 	;;
-kills) lines='' reboots='' times=${TIMES:-100} ;;
+kills)
+	lines='' reboots='' times=$2 kills_ring=$3
+	shift 2
+	;;
 *) lines=$short ;;
 esac
 shift
@@ -239,9 +246,7 @@ for backend in $backends; do
 	while read -r transport ring <&3 && [ -n "$transport" ]; do
 		reboots "$backend" "$transport" "$ring"
 	done 3<<<"$reboots"
-	[ "$times" != 0 ] || continue
-	killed "$backend" split "$times"
-	killed "$backend" packed "$times"
+	[ "$times" = 0 ] || killed "$backend" "$kills_ring" "$times"
 done
 kill $listener
 refuses 120 "no vhost-user back-end within 1 s" "datapath=vhost-user,socket=$PWD/none,wait=1"
