@@ -74,7 +74,9 @@ guest:
 	@tools/deps run
 	guest-images/linux/build
 
-lab: all guest
+lab:
+	@tools/deps build run
+	@$(MAKE) --no-print-directory all guest
 	lab/build
 
 disk:

@@ -48,8 +48,9 @@ soak:
 	@$(MAKE) --no-print-directory all guest
 	@SOAK=1 tests/run unit kvm fuzz lab
 
-bench: all
+bench:
 	@tools/deps build bench
+	@$(MAKE) --no-print-directory all
 	@tests/bench/run
 
 FORCE:

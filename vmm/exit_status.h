@@ -11,7 +11,7 @@
 #define EXIT_HOST        120 /* the host failed: KVM, memory, a system call */
 #define EXIT_GUEST_RESET 121 /* the guest asked for a reset, and --on-reset is exit */
 #define EXIT_GUEST_CRASH 122 /* triple fault, panic, or KVM could not go on with it */
-#define EXIT_QUIT        123 /* Ctrl-A x */
+#define EXIT_QUIT        123 /* Ctrl-A x, or the method quit */
 #define EXIT_SIGNAL(n)   (128 + (n)) /* a second SIGTERM, SIGINT or SIGHUP */
 
 #endif

@@ -137,9 +137,9 @@ static enum stats_role own_role(const struct stats_thread *t)
 		const char *prefix;
 		enum stats_role role;
 	} names[] = {
-		{"vcpu", STATS_VCPU},        {"net-pair", STATS_DATAPATH},
-		{"slirp", STATS_DATAPATH},   {"stream", STATS_DATAPATH},
-		{"vhost-user", STATS_OTHER}, {"vhost-", STATS_VHOST_WORKER},
+		{"vcpu", STATS_VCPU},         {"net-pair", STATS_DATAPATH},
+		{"net-user", STATS_DATAPATH}, {"net-socket", STATS_DATAPATH},
+		{"vhost-user", STATS_OTHER},  {"vhost-", STATS_VHOST_WORKER},
 	};
 
 	if (t->tid == t->pid)

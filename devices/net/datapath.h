@@ -10,7 +10,8 @@
  *	-> packets -> per ring { base }
  *
  * Implementers: "vmm" (dp_vmm.c) moves packets on threads of this process, through a port;
- * "vhost-net" (dp_vhost.h) has the host's kernel do it.
+ * "vhost-net" (dp_vhost.h) has the host's kernel do it, "vhost-user" (dp_vhost_user.h) another
+ * process.
  *
  *   NEW	 features() may be asked
  *   SET UP	 setup() fixed features, memory and whom to tell; no ring runs
