@@ -13,6 +13,7 @@
 #include "devices/net/port.h"
 #include "devices/virtio/observe.h"
 #include "vmm/err.h"
+#include "vmm/log.h"
 #include "vmm/memory.h"
 #include "vmm/net_options.h"
 #include "vmm/virtio_slots.h"
@@ -29,7 +30,9 @@ struct nic {
 	struct net_options home_options; /* what the options are when it has them */
 	struct datapath_host home_host;  /* whom @home tells of its far side meanwhile */
 	_Atomic bool home_up;            /* the back-end is there */
-	int failover_fd;                 /* an eventfd: home_up has changed */
+	int failover_fd;                 /* a timerfd: time to look at that */
+	uint64_t failover_ms;            /* clock_ms(): not before; the last attempt failed */
+	struct log_limit failover_limit;
 	struct loop_source failover;
 	struct observer *observer; /* of the trace that was last asked for (control_trace.c) */
 	bool has_net;

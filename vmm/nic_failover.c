@@ -1,33 +1,44 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Theory of operation: fallback=. The datapath "vhost-user" notices on a thread of its own that its
- * back-end is gone, or there again, and calls net_cover()'s function; an eventfd brings that to the
+ * back-end is gone, or there again, and calls net_cover()'s function; a timer brings that to the
  * main loop, where datapaths are switched.
  *
  *	home	the back-end has the packets
- *	away	the fallback has them. The back-end's datapath (nic->home) is kept: it looks for the
- *		back-end by itself, and tells us; with failback=on the packets go back to it
+ *	away	the fallback has them. With failback=on the back-end's datapath (nic->home) is kept:
+ *		it looks for the back-end by itself, and tells us; then the packets go back to it.
+ *		Without, it is gone, and its socket is for whoever asks for it
  *
  * Because of the cover the driver never sees the link go down; it sees nothing but the announcement
- * that each switch ends with. If the fallback cannot be had either, the cover is taken away, and
- * the link is as without one.
+ * that each switch ends with. If the fallback cannot be had either - a tap that is busy, a device
+ * that waits for its driver's reset - the link is as without one until it can: every RETRY_MS it is
+ * tried again, and so is the way back.
  */
 #include <stdatomic.h>
 #include <sys/epoll.h>
 
+#include "vmm/clock.h"
 #include "vmm/event.h"
 #include "vmm/fd.h"
 #include "vmm/log.h"
 #include "vmm/nic.h"
 #include "vmm/util.h"
 
-/* Any thread. */
+#define RETRY_MS 1000
+
+/* Any thread, and some lock may be held. */
 static void on_far_side(void *opaque, bool up)
 {
 	struct nic *nic = opaque;
 
-	atomic_store(&nic->home_up, up);
-	fd_signal(nic->failover_fd);
+	if (atomic_exchange(&nic->home_up, up) != up)
+		loop_timer_set(nic->failover_fd, 1);
+}
+
+static void try_later(struct nic *nic)
+{
+	nic->failover_ms = clock_ms() + RETRY_MS;
+	loop_timer_set(nic->failover_fd, RETRY_MS);
 }
 
 static void leave(struct nic *nic)
@@ -39,16 +50,21 @@ static void leave(struct nic *nic)
 
 	next.datapath = nic->options.fallback;
 	nic->home_options = nic->options;
-	rc = nic_move(nic, &next, &nic->home, &report, &err);
+	rc = nic_move(nic, &next, next.failback ? &nic->home : NULL, &report, &err);
 	if (rc < 0) {
-		log_warn("%s: the back-end is gone, and the fallback does not do: %s", nic->name,
-		         err.msg);
-		net_cover(&nic->net, NULL, NULL);
+		if (net_uncover(&nic->net))
+			log_warn("%s: the back-end is gone, and the fallback does not do: %s",
+			         nic->name, err.msg);
+		try_later(nic);
 		return;
 	}
 	log_info("%s: the back-end is gone: %s", nic->name, nic->wire);
 	event_post(nic->net.dev.events, "datapath", nic->name,
 	           "the back-end is gone: the fallback");
+	if (!nic->home) {
+		nic_failover_end(nic);
+		return;
+	}
 	nic->home_host = (struct datapath_host){.carrier = on_far_side, .opaque = nic};
 	nic->home->ops->watch(nic->home, &nic->home_host);
 }
@@ -61,9 +77,11 @@ static void come_back(struct nic *nic)
 
 	dp->ops->watch(dp, NULL);
 	if (net_switch(&nic->net, &dp, &report, &err) < 0) {
-		log_warn("%s: the back-end is there again, but does not do: %s", nic->name,
-		         err.msg);
+		log_limited(&nic->failover_limit, LOG_WARN,
+		            "%s: the back-end is there again, but does not do: %s", nic->name,
+		            err.msg);
 		dp->ops->watch(dp, &nic->home_host);
+		try_later(nic);
 		return;
 	}
 	dp->ops->destroy(dp);
@@ -78,12 +96,18 @@ static void on_failover(struct loop_source *src, uint32_t events)
 	struct nic *nic = container_of(src, struct nic, failover);
 	bool up;
 
+	uint64_t now = clock_ms();
+
 	(void)events;
 	fd_drain(nic->failover_fd);
-	up = atomic_load(&nic->home_up);
+	if (now < nic->failover_ms) {
+		loop_timer_set(nic->failover_fd, nic->failover_ms - now);
+		return;
+	}
+	up = nic->home ? atomic_load(&nic->home_up) : net_has_carrier(&nic->net);
 	if (!nic->home && !up)
 		leave(nic);
-	else if (nic->home && up && nic->home_options.failback)
+	else if (nic->home && up)
 		come_back(nic);
 }
 
@@ -93,9 +117,11 @@ int nic_failover_begin(struct nic *nic, struct err *err)
 
 	if (!nic->options.has_fallback || nic->options.datapath != NET_DATAPATH_VHOST_USER)
 		return 0;
-	rc = fd_eventfd();
+	rc = loop_timer_create();
 	if (rc >= 0) {
 		nic->failover_fd = rc;
+		nic->failover_ms = 0;
+		atomic_store(&nic->home_up, true);
 		rc = loop_add(nic->loop, &nic->failover, rc, EPOLLIN, on_failover);
 	}
 	if (rc < 0) {
@@ -104,7 +130,7 @@ int nic_failover_begin(struct nic *nic, struct err *err)
 	}
 	net_cover(&nic->net, on_far_side, nic);
 	/* It may have been away from the start, or have gone before we listened. */
-	on_far_side(nic, net_has_carrier(&nic->net));
+	loop_timer_set(nic->failover_fd, 1);
 	return 0;
 }
 

@@ -358,8 +358,10 @@ static void user_set_link(struct datapath *dp, bool up)
 	struct dp_user *d = dp_of(dp);
 
 	pthread_mutex_lock(&d->lock);
-	d->plugged = up;
-	enable_again(d);
+	if (d->plugged != up) {
+		d->plugged = up;
+		enable_again(d);
+	}
 	pthread_mutex_unlock(&d->lock);
 }
 

@@ -146,6 +146,8 @@ static void on_listen(struct loop_source *src, uint32_t events)
 	(void)events;
 	if (fd >= 0)
 		welcome(d, fd);
+	else
+		poll(NULL, 0, SLICE_MS); /* out of descriptors, say: it stays readable */
 }
 
 /* --- While it is there --- */

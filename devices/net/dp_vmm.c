@@ -184,8 +184,6 @@ static bool sleep_and_serve(struct pair *p)
 	if (loop_once(&p->loop, timeout) < 0)
 		return false;
 	pair_slept(p);
-	if (p->held && clock_us() >= p->held_until)
-		pair_receive_give_up(p);
 	return true;
 }
 
@@ -202,6 +200,8 @@ static void *pair_thread(void *arg)
 	while (!p->loop.stopping) {
 		bool more = p->more;
 
+		if (p->held && clock_us() >= p->held_until)
+			pair_receive_give_up(p);
 		p->more = false;
 		if (more) {
 			pair_transmit(p);
@@ -216,7 +216,7 @@ static void *pair_thread(void *arg)
 			/* The end of starving is only told by an event. */
 			if (p->rx_starved)
 				loop_once(&p->loop, 0);
-		} else if (arm(p)) {
+		} else if (arm(p) || p->more) {
 			loop_once(&p->loop, 0);
 		} else if (!sleep_and_serve(p)) {
 			break;
@@ -271,6 +271,16 @@ static int pair_start(struct pair *p, struct err *err)
 	return 0;
 }
 
+/* After a change to one ring, or to the port. The driver cannot be refused that. */
+static void pair_restart(struct pair *p)
+{
+	struct err err = {0};
+
+	if (pair_start(p, &err) < 0)
+		p->dp->host.broken(p->dp->host.opaque, (p->rx.on ? &p->rx : &p->tx)->index,
+		                   err.msg);
+}
+
 /* --- The datapath --- */
 
 static uint64_t vmm_features(const struct datapath *dp)
@@ -323,6 +333,7 @@ static int vmm_ring_start(struct datapath *dp, unsigned index, const struct data
 		return rc;
 	pair_stop(p);
 	virtq_kick_disable(&q);
+	q.stats = r->q.stats; /* they are the NIC's, and go on */
 	r->q = q;
 	r->q.dev = ring->dev;
 	r->q.ring = index;
@@ -349,7 +360,8 @@ static int vmm_ring_stop(struct datapath *dp, unsigned index, virtq_base_t *base
 		counter_add(&r->stats.drop_size, 1);
 	}
 	*base = virtq_base(&r->q);
-	return pair_start(p, NULL);
+	pair_restart(p);
+	return 0;
 }
 
 static void vmm_teardown(struct datapath *dp)
@@ -380,12 +392,13 @@ static void vmm_set_link(struct datapath *dp, bool up)
 {
 	struct dp_vmm *d = dp_of(dp);
 
-	atomic_store_explicit(&d->link_up, up, memory_order_relaxed);
+	if (atomic_exchange_explicit(&d->link_up, up, memory_order_relaxed) == up)
+		return;
 	/* Threads look at the link before they sleep: restart them, so that the port is watched
 	 * again. */
 	for (unsigned i = 0; i < d->config.pairs; i++) {
 		pair_stop(&d->pairs[i]);
-		pair_start(&d->pairs[i], NULL);
+		pair_restart(&d->pairs[i]);
 	}
 }
 

@@ -51,8 +51,6 @@ static int transmit_frame(struct pair *p, struct virtq_chain *c)
 		      "dropped, %d bytes: link down, or a port that leads nowhere", c->out_len);
 		return 0;
 	}
-	if (dp->config.pcap)
-		pcap_frame(dp->config.pcap, iov, n, PAIR_HDR, c->out_len - PAIR_HDR);
 	if (!dp->port->vnet_hdr)
 		n = pair_skip_header(&iov, n);
 	rc = write_frame(p->port_fd, iov, n);
@@ -61,6 +59,10 @@ static int transmit_frame(struct pair *p, struct virtq_chain *c)
 		      "the port is full: the frame stays in the ring");
 		return -EAGAIN;
 	}
+	/* What was not sent either: a record of what the guest wanted. */
+	if (dp->config.pcap)
+		pcap_frame(dp->config.pcap, iov, n, dp->port->vnet_hdr ? PAIR_HDR : 0,
+		           c->out_len - PAIR_HDR);
 	TRACE(port_write, p->tx.q.dev, p->tx.index, "%d bytes in %d parts written to the port: %d",
 	      c->out_len, n, rc < 0 ? -errno : rc);
 	if (rc < 0) {
@@ -125,8 +127,8 @@ bool pair_transmit(struct pair *p)
 	while (done < PAIR_BATCH && !p->tx_blocked &&
 	       (n = take(p, &a, (unsigned)min_u64(AHEAD, PAIR_BATCH - done))))
 		done += transmit_chains(p, a.chains, n);
-	if (p->tx.unflushed &&
-	    !(p->pace.show_later && p->tx.stats.bytes - p->tx.flushed_bytes < SHOW_LATER_BYTES))
+	if (p->tx.unflushed && !(p->pace.show_later && !p->tx_blocked &&
+	                         p->tx.stats.bytes - p->tx.flushed_bytes < SHOW_LATER_BYTES))
 		pair_flush(p, &p->tx);
 	if (q->broken)
 		pair_broken(p, &p->tx);

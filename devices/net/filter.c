@@ -151,6 +151,14 @@ int net_filter_vlan(struct net_filter *f, uint8_t cmd, const uint8_t *data, size
 	return 0;
 }
 
+void net_filter_own(struct net_filter *f, uint8_t mac[NET_MAC_LEN])
+{
+	uint64_t number = get(f->mac);
+
+	for (unsigned i = 0; i < NET_MAC_LEN; i++)
+		mac[i] = (uint8_t)(number >> 8 * i);
+}
+
 static bool in_table(struct net_filter *f, unsigned from, unsigned n, uint64_t mac)
 {
 	for (unsigned i = from; i < from + n && i < NET_FILTER_MACS; i++)

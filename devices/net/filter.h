@@ -40,6 +40,9 @@ int net_filter_rx(struct net_filter *f, uint8_t cmd, const uint8_t *data, size_t
 int net_filter_mac(struct net_filter *f, uint8_t cmd, const uint8_t *data, size_t len);
 int net_filter_vlan(struct net_filter *f, uint8_t cmd, const uint8_t *data, size_t len);
 
+/* The address that net_filter_reset() or the driver (VIRTIO_NET_CTRL_MAC_ADDR_SET) has set. */
+void net_filter_own(struct net_filter *f, uint8_t mac[NET_MAC_LEN]);
+
 /* Is the frame that begins with these bytes (18 are enough) for this NIC? */
 bool net_filter_passes(struct net_filter *f, const uint8_t *head, size_t len);
 

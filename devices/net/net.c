@@ -318,7 +318,7 @@ static void net_config_read(struct virtio_device *dev, uint32_t offset, void *bu
 	struct net *net = net_of(dev);
 	struct virtio_net_config c = {0};
 
-	memcpy(c.mac, net->config.mac, NET_MAC_LEN);
+	net_filter_own(&net->filter, c.mac);
 	pthread_mutex_lock(&net->lock);
 	store_le16(&c.status, net->status);
 	pthread_mutex_unlock(&net->lock);
@@ -380,8 +380,9 @@ static bool update_link(struct net *net)
 {
 	uint16_t before = net->status;
 
+	net->uncovered = net->uncovered && !net->carrier;
 	net->status &= (uint16_t)~VIRTIO_NET_S_LINK_UP;
-	if (net->plugged && (net->carrier || net->cover))
+	if (net->plugged && (net->carrier || (net->cover && !net->uncovered)))
 		net->status |= VIRTIO_NET_S_LINK_UP;
 	return net->status != before;
 }
@@ -389,23 +390,18 @@ static bool update_link(struct net *net)
 static void on_carrier(void *opaque, bool up)
 {
 	struct net *net = opaque;
-	void (*cover)(void *opaque, bool up);
 	bool changed, news;
-	void *to;
 
 	pthread_mutex_lock(&net->lock);
-	cover = net->cover;
-	to = net->cover_opaque;
 	news = net->carrier != up;
 	net->carrier = up;
 	changed = update_link(net);
+	if (news && net->cover)
+		net->cover(net->cover_opaque, up);
 	pthread_mutex_unlock(&net->lock);
-	if (news) {
+	if (news)
 		event_post(net->dev.events, up ? "backend-back" : "backend-lost", net->config.name,
 		           NULL);
-		if (cover)
-			cover(to, up);
-	}
 	if (changed)
 		virtio_config_changed(&net->dev);
 }
@@ -417,10 +413,25 @@ void net_cover(struct net *net, void (*cover)(void *opaque, bool up), void *opaq
 	pthread_mutex_lock(&net->lock);
 	net->cover = cover;
 	net->cover_opaque = opaque;
+	net->uncovered = false;
 	changed = update_link(net);
 	pthread_mutex_unlock(&net->lock);
 	if (changed)
 		virtio_config_changed(&net->dev);
+}
+
+bool net_uncover(struct net *net)
+{
+	bool first, changed;
+
+	pthread_mutex_lock(&net->lock);
+	first = !net->uncovered && !net->carrier;
+	net->uncovered = true; /* update_link() knows better if there is a carrier */
+	changed = update_link(net);
+	pthread_mutex_unlock(&net->lock);
+	if (changed)
+		virtio_config_changed(&net->dev);
+	return first;
 }
 
 bool net_has_carrier(struct net *net)

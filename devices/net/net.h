@@ -51,6 +51,7 @@ struct net {
 	bool carrier; /* the datapath has a far side, or there is a cover for that */
 	void (*cover)(void *opaque, bool up); /* net_cover() */
 	void *cover_opaque;
+	bool uncovered; /* the cover could not help: until there is a carrier again */
 	struct net_filter filter;
 };
 
@@ -70,10 +71,17 @@ bool net_has_carrier(struct net *net); /* has the datapath a far side? */
 
 /*
  * While there is a @cover the driver is not told when the datapath loses its far side: @cover is,
- * on whatever thread noticed it, and sees to it that another datapath is found, or ends the cover.
- * It is told when the far side is back, too. NULL: none. Main thread.
+ * on whatever thread noticed it, and sees to it that another datapath is found, or uncovers.
+ * It is told when the far side is back, too. It must not take a lock. NULL: none, from the moment
+ * that this returns. Main thread.
  */
 void net_cover(struct net *net, void (*cover)(void *opaque, bool up), void *opaque);
+
+/*
+ * The cover cannot help for now: until there is a far side again, the driver sees the link as it is.
+ * False: it sees that already, or there is a far side. Main thread.
+ */
+bool net_uncover(struct net *net);
 
 /* What it is at the moment, for people. Any thread but the datapath's own. */
 struct net_status {

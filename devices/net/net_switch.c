@@ -87,8 +87,7 @@ static int prepare(struct net *net, struct datapath *dp, struct err *err)
 		rc = ops->set_pairs(dp, net->pairs_used);
 	if (rc < 0)
 		err_errno(err, rc, "%s: the port refuses offloads or queues", net->config.name);
-	if (!net->plugged)
-		ops->set_link(dp, false);
+	ops->set_link(dp, net->plugged); /* one that was kept may remember another cable */
 	if (rc == 0 && ops->ready && !ops->ready(dp))
 		rc = err_set(err, -ENOTCONN, "%s: its other side did not take the features",
 		             net->config.name);

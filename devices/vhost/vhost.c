@@ -62,9 +62,9 @@ int vhost_setup(struct vhost *v, uint64_t negotiated, const struct memory *mem, 
 	return 0;
 }
 
-/* The steps before the start. *@step: the one that failed. */
+/* The steps of a start. *@step: the one that failed; *@given: the ring was the other side's then. */
 static int hand_over(struct vhost *v, unsigned index, const struct vhost_ring *ring,
-                     const struct virtq_areas *areas, const char **step)
+                     const struct virtq_areas *areas, const char **step, bool *given)
 {
 	const struct vhost_ops *ops = v->ops;
 	int rc;
@@ -90,6 +90,7 @@ static int hand_over(struct vhost *v, unsigned index, const struct vhost_ring *r
 	if (rc < 0)
 		return rc;
 	*step = "kick eventfd";
+	*given = true;
 	rc = ops->vring_kick(v, index, ring->kick_fd);
 	if (rc < 0)
 		return rc;
@@ -103,6 +104,7 @@ int vhost_ring_start(struct vhost *v, unsigned index, const struct vhost_ring *r
 	bool packed = v->features & BIT64(VIRTIO_F_RING_PACKED);
 	struct virtq_areas areas;
 	virtq_base_t ignored;
+	bool given = false;
 	const char *step;
 	int rc;
 
@@ -115,9 +117,10 @@ int vhost_ring_start(struct vhost *v, unsigned index, const struct vhost_ring *r
 	if (!virtq_base_valid(ring->base, packed, ring->config.size))
 		return err_set(err, -EINVAL, "base 0x%x is outside a queue of %u", ring->base,
 		               ring->config.size);
-	rc = hand_over(v, index, ring, &areas, &step);
+	rc = hand_over(v, index, ring, &areas, &step, &given);
 	if (rc < 0) {
-		v->ops->vring_stop(v, index, &ignored);
+		if (v->ops->vring_stop(v, index, &ignored) < 0 && given)
+			v->running |= BIT64(index);
 		return step_error(v, index, step, rc, err);
 	}
 	v->running |= BIT64(index);

@@ -101,7 +101,8 @@ int vhost_setup(struct vhost *v, uint64_t negotiated, const struct memory *mem, 
 /*
  * Validate the driver's settings and hand the ring over. It is looked at once at the start, kick or
  * no kick. -EINVAL: settings or base are wrong, or the ring runs; others: the other side refuses.
- * Nothing runs then.
+ * Nothing runs then, unless it failed at the last, and the other side does not answer any more:
+ * vhost_ring_runs(), since it may have begun.
  */
 int vhost_ring_start(struct vhost *v, unsigned index, const struct vhost_ring *ring,
                      struct err *err);

@@ -165,7 +165,7 @@ struct virtio_device {
 	unsigned nr_queues;
 	const struct virtio_transport_ops *transport_ops;
 	void *transport;
-	const struct event_sink *events; /* NULL: nobody is told that it is broken */
+	const struct event_sink *_Atomic events; /* NULL: nobody is told that it is broken */
 
 	_Atomic uint8_t status;     /* written under lock, NEEDS_RESET also by queue owners */
 	_Atomic bool config_newer;  /* than what was last read: the next read is a new generation */
