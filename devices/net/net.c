@@ -290,6 +290,7 @@ static void net_stop(struct virtio_device *dev)
 
 	pthread_mutex_lock(&net->lock);
 	stop_all(net);
+	reset_filter(net); /* the address in the configuration space is our own again */
 	pthread_mutex_unlock(&net->lock);
 }
 

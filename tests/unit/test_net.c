@@ -431,6 +431,7 @@ static void the_filter_lets_in_what_was_asked_for(void **state)
 	/* One unicast address, one of a group. */
 	static const uint8_t tables[] = "\1\0\0\0\x52\x54\0\7\7\7\1\0\0\0\1\0\x5e\0\0\1";
 	struct fixture f;
+	uint8_t own[6];
 
 	(void)state;
 	make(&f, 1, 0, 0);
@@ -455,8 +456,14 @@ static void the_filter_lets_in_what_was_asked_for(void **state)
 	                 VIRTIO_NET_OK);
 	assert_true(to("\x52\x54\0\x99\0\0"));
 	assert_false(to("\x52\x54\0\1\2\3"));
+	/* It is in the configuration space (5.1.6.5.2), until a reset. */
+	virtio_config_read(&f.net.dev, 0, own, 6);
+	assert_memory_equal(own, "\x52\x54\0\x99\0\0", 6);
 	assert_int_equal(command(&f, 2, VIRTIO_NET_CTRL_RX, 4, "\1", 1), VIRTIO_NET_OK);
 	assert_false(to("\x52\x54\0\x99\0\0"));
+	virtio_set_status(&f.net.dev, 0);
+	virtio_config_read(&f.net.dev, 0, own, 6);
+	assert_memory_equal(own, mac, 6);
 	finish(&f);
 }
 
@@ -565,6 +572,47 @@ static void the_link_needs_a_far_side(void **state)
 	finish(&f);
 }
 
+static void note_cover(void *opaque, bool up)
+{
+	strcat(opaque, up ? "up " : "down ");
+}
+
+/* Somebody finds another datapath: the driver sees nothing, unless that cannot be done. */
+static void a_cover_hides_the_far_side(void **state)
+{
+	struct fixture f;
+	char told[64] = "";
+
+	(void)state;
+	make(&f, 1, 0, 0);
+	drive(&f, offered(&f), 1, 2);
+	net_cover(&f.net, note_cover, told);
+	f.dp.watcher.carrier(f.dp.watcher.opaque, false);
+	f.dp.watcher.carrier(f.dp.watcher.opaque, false);
+	assert_string_equal(told, "down ");
+	assert_true(net_link(&f.net) && !net_has_carrier(&f.net));
+	assert_int_equal(f.config_interrupts, 0);
+	assert_true(net_uncover(&f.net));
+	assert_false(net_link(&f.net));
+	assert_int_equal(f.config_interrupts, 1);
+	assert_false(net_uncover(&f.net)); /* once more without success: no news */
+	assert_int_equal(f.config_interrupts, 1);
+	f.dp.watcher.carrier(f.dp.watcher.opaque, true);
+	assert_string_equal(told, "down up ");
+	assert_true(net_link(&f.net));
+	f.dp.watcher.carrier(f.dp.watcher.opaque, false);
+	assert_true(net_link(&f.net)); /* it is covered again */
+	assert_int_equal(f.config_interrupts, 2);
+	f.dp.watcher.carrier(f.dp.watcher.opaque, true);
+	assert_false(net_uncover(&f.net)); /* it has come back meanwhile */
+	assert_true(net_link(&f.net));
+	net_cover(&f.net, NULL, NULL);
+	f.dp.watcher.carrier(f.dp.watcher.opaque, false);
+	assert_string_equal(told, "down up down up ");
+	assert_false(net_link(&f.net));
+	finish(&f);
+}
+
 static void a_ring_that_the_datapath_finds_broken_breaks_the_device(void **state)
 {
 	struct fixture f;
@@ -653,6 +701,26 @@ static void assert_refused(struct fixture *f, struct fake_dp *next, int code, co
 	assert_ptr_equal(dp, &next->dp);
 	assert_ptr_equal(f->net.dp, &f->dp.dp);
 	assert_false(next->is_setup || next->started[0]);
+}
+
+static void a_datapath_that_was_kept_is_told_of_the_cable(void **state)
+{
+	struct fake_dp next = {.dp.ops = &dp_ops, .link = false}; /* as it was left */
+	struct datapath *dp = &next.dp;
+	struct net_switch_report report;
+	struct fixture f;
+
+	(void)state;
+	make(&f, 1, 0, 0);
+	drive(&f, offered(&f), 1, 2);
+	assert_int_equal(net_switch(&f.net, &dp, &report, NULL), 0);
+	assert_true(next.link);
+	net_set_link(&f.net, false);
+	assert_ptr_equal(dp, &f.dp.dp);
+	f.dp.link = true;
+	assert_int_equal(net_switch(&f.net, &dp, &report, NULL), 0);
+	assert_false(f.dp.link);
+	finish(&f);
 }
 
 static void a_switch_that_is_refused_changes_nothing(void **state)
@@ -747,6 +815,8 @@ int main(void)
 		TEST(a_table_that_is_too_long_lets_all_in),
 		TEST(the_driver_hears_of_the_link),
 		TEST(the_link_needs_a_far_side),
+		TEST(a_cover_hides_the_far_side),
+		TEST(a_datapath_that_was_kept_is_told_of_the_cable),
 		TEST(a_ring_that_the_datapath_finds_broken_breaks_the_device),
 		TEST(a_broken_control_queue_breaks_the_device),
 		TEST(a_switch_carries_the_rings_over),
