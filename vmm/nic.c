@@ -211,7 +211,8 @@ int nic_move(struct nic *nic, const struct net_options *next, struct datapath **
 {
 	struct port *port = nic->port;
 	struct datapath *dp = NULL;
-	bool own_port = needs_port(next) && !(port && net_options_same_port(next, &nic->options));
+	bool same_port = port && net_options_same_port(next, &nic->options);
+	bool own_port = needs_port(next) && !same_port;
 	int rc = 0;
 
 	if (own_port)
@@ -232,6 +233,8 @@ int nic_move(struct nic *nic, const struct net_options *next, struct datapath **
 		nic->port = port;
 	} else if (own_port) {
 		port_close(port);
+	} else if (rc == 0 && !same_port) {
+		close_port(nic); /* the next one that needs a port needs another */
 	}
 	if (rc == 0)
 		nic_became(nic, next);

@@ -61,4 +61,67 @@ run_limited "$trivm" ctl --name idle --json net n datapath vmm,port=none
 judge "switching: no driver: no ring is handed over" 0 '"driver":false,"rings":0'
 "$trivm" ctl --name idle quit >"$tmp/out" 2>&1
 wait_pid $idle
+
+# fallback=: who has the card when the back-end is gone, and how the packets come back. (With traffic: the lab.)
+back_end() {
+	"$(dirname "$trivm")/trivm-switch" --port "$tmp/f.sock" >"$tmp/switch" 2>&1 </dev/null &
+	back_end=$!
+	for ((i = 0; i < 200; i++)); do [ ! -S "$tmp/f.sock" ] || return 0; sleep 0.05; done
+}
+kill_back_end() {
+	kill -KILL $back_end
+	wait $back_end 2>/dev/null
+	rm -f "$tmp/f.sock"
+}
+card() { # NAME REGEX...: until the card is so; 10 s at most
+	local name=$1 regex
+	shift
+	for ((i = 0; i < 200; i++)); do
+		"$trivm" ctl --name cover --json net n >"$tmp/out" 2>"$tmp/err"
+		status=$?
+		for regex in "$@"; do grep -Eq -- "$regex" "$tmp/out" || continue 2; done
+		break
+	done
+	judge "switching: fallback: $name" 0 "$@"
+}
+road() { run_limited "$trivm" ctl --name cover net n datapath "$1"; }
+
+back_end
+"$trivm" run --name cover -k "$guests/serial-echo.elf" --serial socket \
+	--net "datapath=vhost-user,socket=$tmp/f.sock,fallback=vmm,port=none,id=n" >"$tmp/cover" 2>&1 </dev/null &
+cover=$!
+card "the back-end has the card" '"link":"up"' '"datapath":"vhost-user"'
+kill_back_end
+card "the fallback has it" '"link":"up"' '"datapath":"vmm"'
+back_end
+road "vhost-user,socket=$tmp/f.sock,fallback=vhost-net,port=tap:nosuchtap"
+judge "switching: fallback: without failback the user takes it back" 0 '^datapath +vhost-user'
+kill_back_end
+card "one that cannot be had: the link is down" '"link":"down"' '"datapath":"vhost-user"'
+# It is tried again meanwhile, and that is not news.
+wait_line "$tmp/cover" 'the fallback does not do.*nosuchtap'
+sleep 2.2
+back_end
+card "and up with the back-end" '"link":"up"' '"carrier":true' '"datapath":"vhost-user"'
+kill_back_end
+card "which is lost again" '"link":"down"'
+back_end
+card "which is there again" '"link":"up"' '"datapath":"vhost-user"'
+if [ "$(grep -c 'the fallback does not do' "$tmp/cover")" = 2 ]; then
+	pass "switching: fallback: that it cannot be had is said once each time"
+else
+	cp "$tmp/cover" "$tmp/err"
+	fail "switching: fallback: that it cannot be had is said once each time" "it is said otherwise"
+fi
+road vmm,port=none # a back-end has one connection
+road "vhost-user,socket=$tmp/f.sock,fallback=vmm,failback=on,port=none"
+judge "switching: fallback: another one" 0 '^datapath +vhost-user'
+kill_back_end
+card "failback: it is away" '"link":"up"' '"datapath":"vmm"'
+back_end
+card "failback: it is back" '"link":"up"' '"datapath":"vhost-user"'
+"$trivm" ctl --name cover quit >"$tmp/out" 2>&1
+wait_pid $cover
+kill $back_end
+wait_pid $back_end
 unset XDG_RUNTIME_DIR
