@@ -92,6 +92,17 @@ static void welcome(struct dp_user *d, int fd)
 	int rc;
 
 	loop_remove(&d->listen);
+	/* One that hangs accepts connections, too. For this answer nobody else waits: whoever has
+	 * the lock may be waited for by a vCPU, or the main loop. */
+	rc = vhost_user_answers(fd);
+	if (rc < 0) {
+		log_limited(&d->limit, LOG_WARN, "%s: a vhost-user back-end has come, but %s",
+		            d->config.name,
+		            rc == -ETIMEDOUT ? "it does not answer" : "it closes the connection");
+		fd_close(&fd);
+		look_for_another(d, 0);
+		return;
+	}
 	pthread_mutex_lock(&d->lock);
 	rc = vhost_user_attach(&d->user, fd, &err);
 	if (rc == 0)

@@ -69,6 +69,13 @@ struct vhost_user {
 void vhost_user_init(struct vhost_user *u, const char *name, unsigned pairs, uint16_t queue_size);
 
 /*
+ * Does who is at the other end of @fd answer a first question (VHOST_USER_GET_FEATURES) at all? 0,
+ * -ETIMEDOUT after VHOST_USER_PATIENCE_MS, or another negative errno. Nothing is changed by it, so
+ * that it can be asked without a lock: a process that hangs accepts connections all the same.
+ */
+int vhost_user_answers(int fd);
+
+/*
  * Take over the connected socket @fd (also on an error) and agree on protocol features. ON, or
  * OFF and a negative errno with the reason.
  */

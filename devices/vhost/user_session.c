@@ -253,6 +253,23 @@ static int greet(struct vhost_user *u, struct err *err)
 	return rc;
 }
 
+int vhost_user_answers(int fd)
+{
+	const struct vu_msg ask = {.request = VU_GET_FEATURES, .flags = VU_VERSION};
+	int64_t until = vu_deadline(VHOST_USER_PATIENCE_MS);
+	struct vu_rx rx;
+	int rc;
+
+	vu_rx_init(&rx);
+	rc = vu_send(fd, &ask, NULL, 0, until);
+	if (rc == 0)
+		rc = vu_recv(fd, &rx, until);
+	if (rc == 0 && rx.msg.request != VU_GET_FEATURES)
+		rc = -EPROTO;
+	vu_rx_reset(&rx);
+	return rc;
+}
+
 int vhost_user_attach(struct vhost_user *u, int fd, struct err *err)
 {
 	int rc;

@@ -2,6 +2,7 @@
 /* The datapath vhost-user: back-ends that come late, go, come back, and are not what they were. */
 #include "tests/unit/vu_backend.h"
 
+#include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -502,6 +503,27 @@ static void it_dies_in_the_middle(void **state)
 	}
 }
 
+/* It accepts, as any process with a listening socket does, and hangs: nobody else waits for it. */
+static void it_hangs_when_it_is_back(void **state)
+{
+	struct rig *r = *state;
+	struct pollfd mute = {.events = POLLIN | POLLRDHUP};
+	char first[12];
+
+	create(r);
+	set_up(r, BASICS);
+	kill_back_end(r);
+	mute.fd = accept4(r->listen_fd, NULL, NULL, SOCK_CLOEXEC);
+	assert_true(mute.fd >= 0);
+	assert_int_equal(recv(mute.fd, first, sizeof(first), MSG_WAITALL), sizeof(first));
+	stop(r, 0);
+	stop(r, 1);
+	/* Had we waited for its answer, its time would be over, and the connection closed. */
+	assert_int_equal(poll(&mute, 1, 0), 0);
+	close(mute.fd);
+	next_back_end(r);
+}
+
 static int refuse(struct vub *b, struct vu_rx *rx)
 {
 	if ((int)rx->msg.request != b->hook_arg)
@@ -738,6 +760,7 @@ int main(void)
 		RIG(what_happens_meanwhile_is_noted),
 		RIG(a_wrong_ring_is_the_drivers_error),
 		RIG(it_dies_in_the_middle),
+		RIG(it_hangs_when_it_is_back),
 		RIG(it_refuses_a_ring),
 		RIG(fewer_features_are_refused),
 		RIG(absent_at_first),
