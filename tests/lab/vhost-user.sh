@@ -156,7 +156,12 @@ killed() { # BACKEND RING TIMES
 			while :; do dd if=/dev/zero bs=1000 count=2000 2>/dev/null | nc -w 60 $host 5300; done &
 			sender=\$!
 			while ! wget -q -O - http://$host:8080/stop >/dev/null 2>&1; do
-				echo \"MD5 \$(wget -q -O - http://$host:8080/blob | md5sum)\"
+				wget -q -O /tmp/blob http://$host:8080/blob
+				status=\$?
+				# What has begun ends well. A connection may not begin: nobody answers ARP.
+				[ ! -s /tmp/blob ] && [ \$status != 0 ] && echo NOT-BEGUN && continue
+				echo \"MD5 \$(md5sum </tmp/blob)\"; echo \"    \$(wc -c </tmp/blob) bytes, status \$status\"
+				rm /tmp/blob
 			done
 			kill \$sender; killall nc; sleep 1
 			cat /sys/class/net/eth0/carrier_changes
@@ -188,6 +193,7 @@ killed() { # BACKEND RING TIMES
 	if [ $status != 0 ] || [ $n != "$3" ]; then
 		fail "$name: status $status after $n times" "$out"
 	elif grep '^MD5' "$out" | grep -qvxF "MD5 $want"; then
+		grep -A 1 '^MD5' "$out" | grep -vF "$want" | sed 's/^/     /'
 		fail "$name: a file that is not whole" "$out"
 	elif ! grep -q '^MD5' "$out"; then
 		fail "$name: no file" "$out"
