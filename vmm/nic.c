@@ -173,7 +173,7 @@ int nic_build(struct nic *nic, const struct net_options *options, unsigned index
 	memset(nic, 0, sizeof(*nic));
 	nic->options = *options;
 	nic->loop = slots->loop;
-	nic->failover_fd = -1;
+	nic->failover_fd = nic->retry_fd = -1;
 	if (options->id[0])
 		snprintf(nic->name, sizeof(nic->name), "%s", options->id);
 	else

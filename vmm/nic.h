@@ -30,10 +30,11 @@ struct nic {
 	struct net_options home_options; /* what the options are when it has them */
 	struct datapath_host home_host;  /* whom @home tells of its far side meanwhile */
 	_Atomic bool home_up;            /* the back-end is there */
-	int failover_fd;                 /* a timerfd: time to look at that */
-	uint64_t failover_ms;            /* clock_ms(): not before; the last attempt failed */
+	int failover_fd;                 /* an eventfd: home_up has changed */
+	int retry_fd;                    /* a timerfd: after an attempt that failed */
+	uint64_t retry_ms;               /* clock_ms(): not before */
 	struct log_limit failover_limit;
-	struct loop_source failover;
+	struct loop_source failover, retry;
 	struct observer *observer; /* of the trace that was last asked for (control_trace.c) */
 	bool has_net;
 	struct net net;

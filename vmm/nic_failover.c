@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Theory of operation: fallback=. The datapath "vhost-user" notices on a thread of its own that its
- * back-end is gone, or there again, and calls net_cover()'s function; a timer brings that to the
+ * back-end is gone, or there again, and calls net_cover()'s function; an eventfd brings that to the
  * main loop, where datapaths are switched.
  *
  *	home	the back-end has the packets
@@ -31,14 +31,14 @@ static void on_far_side(void *opaque, bool up)
 {
 	struct nic *nic = opaque;
 
-	if (atomic_exchange(&nic->home_up, up) != up)
-		loop_timer_set(nic->failover_fd, 1);
+	atomic_store(&nic->home_up, up);
+	fd_signal(nic->failover_fd);
 }
 
 static void try_later(struct nic *nic)
 {
-	nic->failover_ms = clock_ms() + RETRY_MS;
-	loop_timer_set(nic->failover_fd, RETRY_MS);
+	nic->retry_ms = clock_ms() + RETRY_MS;
+	loop_timer_set(nic->retry_fd, RETRY_MS);
 }
 
 static void leave(struct nic *nic)
@@ -91,24 +91,36 @@ static void come_back(struct nic *nic)
 	event_post(nic->net.dev.events, "datapath", nic->name, "the back-end is there again");
 }
 
-static void on_failover(struct loop_source *src, uint32_t events)
+static void look(struct nic *nic)
 {
-	struct nic *nic = container_of(src, struct nic, failover);
 	bool up;
 
-	uint64_t now = clock_ms();
-
-	(void)events;
-	fd_drain(nic->failover_fd);
-	if (now < nic->failover_ms) {
-		loop_timer_set(nic->failover_fd, nic->failover_ms - now);
-		return;
-	}
+	if (clock_ms() < nic->retry_ms)
+		return; /* the timer calls */
 	up = nic->home ? atomic_load(&nic->home_up) : net_has_carrier(&nic->net);
 	if (!nic->home && !up)
 		leave(nic);
 	else if (nic->home && up)
 		come_back(nic);
+}
+
+static void on_failover(struct loop_source *src, uint32_t events)
+{
+	struct nic *nic = container_of(src, struct nic, failover);
+
+	(void)events;
+	fd_drain(nic->failover_fd);
+	look(nic);
+}
+
+static void on_retry(struct loop_source *src, uint32_t events)
+{
+	struct nic *nic = container_of(src, struct nic, retry);
+
+	(void)events;
+	fd_drain(nic->retry_fd);
+	nic->retry_ms = 0;
+	look(nic);
 }
 
 int nic_failover_begin(struct nic *nic, struct err *err)
@@ -117,20 +129,21 @@ int nic_failover_begin(struct nic *nic, struct err *err)
 
 	if (!nic->options.has_fallback || nic->options.datapath != NET_DATAPATH_VHOST_USER)
 		return 0;
-	rc = loop_timer_create();
-	if (rc >= 0) {
-		nic->failover_fd = rc;
-		nic->failover_ms = 0;
-		atomic_store(&nic->home_up, true);
-		rc = loop_add(nic->loop, &nic->failover, rc, EPOLLIN, on_failover);
-	}
+	nic->retry_ms = 0;
+	rc = nic->failover_fd = fd_eventfd();
+	if (rc >= 0)
+		rc = nic->retry_fd = loop_timer_create();
+	if (rc >= 0)
+		rc = loop_add(nic->loop, &nic->failover, nic->failover_fd, EPOLLIN, on_failover);
+	if (rc >= 0)
+		rc = loop_add(nic->loop, &nic->retry, nic->retry_fd, EPOLLIN, on_retry);
 	if (rc < 0) {
 		nic_failover_end(nic);
 		return err_errno(err, rc, "--net fallback");
 	}
 	net_cover(&nic->net, on_far_side, nic);
 	/* It may have been away from the start, or have gone before we listened. */
-	loop_timer_set(nic->failover_fd, 1);
+	fd_signal(nic->failover_fd);
 	return 0;
 }
 
@@ -144,5 +157,7 @@ void nic_failover_end(struct nic *nic)
 	if (nic->has_net)
 		net_cover(&nic->net, NULL, NULL);
 	loop_remove(&nic->failover);
+	loop_remove(&nic->retry);
 	fd_close(&nic->failover_fd);
+	fd_close(&nic->retry_fd);
 }

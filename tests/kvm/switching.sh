@@ -79,7 +79,9 @@ card() { # NAME REGEX...: until the card is so; 10 s at most
 	for ((i = 0; i < 200; i++)); do
 		"$trivm" ctl --name cover --json net n >"$tmp/out" 2>"$tmp/err"
 		status=$?
-		for regex in "$@"; do grep -Eq -- "$regex" "$tmp/out" || continue 2; done
+		for regex in "$@"; do
+			grep -Eq -- "$regex" "$tmp/out" || { sleep 0.05; continue 2; }
+		done
 		break
 	done
 	judge "switching: fallback: $name" 0 "$@"
