@@ -200,8 +200,7 @@ static void *pair_thread(void *arg)
 	while (!p->loop.stopping) {
 		bool more = p->more;
 
-		if (p->held && clock_us() >= p->held_until)
-			pair_receive_give_up(p);
+		pair_receive_expire(p);
 		p->more = false;
 		if (more) {
 			pair_transmit(p);

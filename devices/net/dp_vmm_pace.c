@@ -176,8 +176,7 @@ void pair_busy_poll(struct pair *p)
 	while (!p->loop.stopping) {
 		bool worked = pair_transmit(p);
 
-		if (p->held && clock_us() >= p->held_until)
-			pair_receive_give_up(p);
+		pair_receive_expire(p);
 		worked |= pair_receive(p);
 		/* The end of these is only told by an event, however busy the other direction is.
 		 */

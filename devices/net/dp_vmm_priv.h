@@ -168,8 +168,8 @@ bool pair_receive(struct pair *p);
 
 /* The driver notified the receive ring. */
 void pair_receive_kicked(struct pair *p);
-/* held_until has come. */
-void pair_receive_give_up(struct pair *p);
+/* Drop the held frame, if there is one and held_until has come. */
+void pair_receive_expire(struct pair *p);
 /* Put the buffers that were popped in advance back into the ring, whose base is then exact. */
 void pair_receive_settle(struct pair *p);
 

@@ -367,8 +367,10 @@ void pair_receive_kicked(struct pair *p)
 	pair_receive(p);
 }
 
-void pair_receive_give_up(struct pair *p)
+void pair_receive_expire(struct pair *p)
 {
+	if (!p->held || clock_us() < p->held_until)
+		return;
 	p->held = 0;
 	counter_add(&p->rx.stats.drop_size, 1);
 	if (p->stash.nr)
