@@ -22,6 +22,14 @@ $(UNIT_BUILD)/test_%: tests/unit/test_%.c $(UNIT_LIBS) $(UNIT_BUILD)/fakes.o
 
 unit-bins: $(UNIT_BINS)
 
+# Whether the C of every test, bench and exercise still fits the library, in seconds: what a rename broke is said
+# before the first long suite. (An exercise has parameters that its reader is to use.)
+SYNTAX_SOURCES := $(wildcard tests/*/*.c compare/guest/*.c guest-images/linux/*.c lab/exercises/*/*.c \
+	lab/exercises/*/*/*.c)
+syntax: $(SYNTAX_SOURCES:%=%.syntax)
+%.c.syntax: %.c
+	@$(CC) $(ALL_CFLAGS) $(if $(filter lab/%,$<),-Wno-unused-parameter) -fsyntax-only $<
+
 include tests/page/page.mk
 include tests/kvm/kvm.mk
 include tests/fuzz/fuzz.mk
@@ -54,5 +62,5 @@ bench:
 	@tests/bench/run
 
 FORCE:
-.PHONY: FORCE unit-bins test test-unit test-kvm test-fuzz test-lab test-style test-page soak bench
+.PHONY: FORCE syntax unit-bins test test-unit test-kvm test-fuzz test-lab test-style test-page soak bench
 -include $(UNIT_BINS:%=%.d) $(UNIT_BUILD)/fakes.d

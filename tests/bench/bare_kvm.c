@@ -14,7 +14,6 @@
  * in-kernel one first: KVM_CREATE_IRQCHIP waits for readers of the memory slots that are there
  * before it).
  */
-#define _GNU_SOURCE
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -9,8 +9,7 @@ BENCH_OUT    := $(BUILD)/bench
 BENCH_ROUNDS ?= 15
 BENCH_NET_ROUNDS ?= 5
 BENCH_SWITCHES ?= 200
-BENCH_CFLAGS := -std=gnu11 -O2 -g -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Wvla \
-	-Wmissing-prototypes -Wstrict-prototypes
+BENCH_CFLAGS := -std=gnu11 -D_GNU_SOURCE -O2 -g -I. $(WARN)
 
 $(BENCH_OUT)/bare_kvm: tests/bench/bare_kvm.c
 	@mkdir -p $(@D)

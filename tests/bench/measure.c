@@ -14,7 +14,6 @@
  * System calls are counted by ptrace, stopping at each: in a run of its own, as it slows
  * everything.
  */
-#define _GNU_SOURCE
 #include "measure.h"
 
 #include <errno.h>

@@ -24,7 +24,6 @@
  * As far as it may, it runs at the highest priority below real time. How far trivm is from its
  * goals is printed and never gates.
  */
-#define _GNU_SOURCE
 #include <fcntl.h>
 #include <getopt.h>
 #include <signal.h>
@@ -115,7 +114,7 @@ static double ratio(unsigned load, unsigned cand, unsigned to, bool cpu)
 	for (unsigned r = 0; r < rounds; r++) {
 		const struct netrun_sample *a = &samples[load][cand][r], *b = &samples[load][to][r];
 
-		if (a->ok && b->ok && b->pps && b->cpu_ns)
+		if (a->ok && b->ok && b->pps > 0 && b->cpu_ns > 0)
 			v[n++] = cpu ? a->cpu_ns / b->cpu_ns : a->pps / b->pps;
 	}
 	return median(v, n);
@@ -123,7 +122,7 @@ static double ratio(unsigned load, unsigned cand, unsigned to, bool cpu)
 
 static void print_ratio(double r)
 {
-	if (r)
+	if (r > 0)
 		printf(" %7.2f", r);
 	else
 		printf(" %7s", "-");
@@ -139,7 +138,7 @@ static void print_load(unsigned load)
 	for (unsigned i = 0; i < CANDIDATES; i++) {
 		double low = 0, high = 0, m = median_of(load, i, false, &low, &high);
 
-		if (!m)
+		if (m <= 0)
 			continue;
 		printf("  %-19s %8.3f   (%6.3f-%6.3f)", candidates[i].name, m / unit, low / unit,
 		       high / unit);
@@ -161,9 +160,9 @@ static double worst(unsigned load, bool qemu, bool cpu)
 	for (unsigned i = C_TRIVM; i < C_QEMU; i++) {
 		double r = ratio(load, i, qemu ? i + C_QEMU - C_TRIVM : C_PLAIN, cpu);
 
-		if (cpu && r)
+		if (cpu && r > 0)
 			r = 1 / r;
-		if (r && (!w || r < w))
+		if (r > 0 && (w <= 0 || r < w))
 			w = r;
 	}
 	return w;
@@ -173,7 +172,7 @@ static void print_goal(unsigned load, bool qemu, double goal)
 {
 	double rate = worst(load, qemu, false);
 
-	if (rate)
+	if (rate > 0)
 		printf("%-15s trivm / %-6s %5.2f (by CPU time %5.2f)  goal %5.2f  %s\n",
 		       loads[load].name, qemu ? "QEMU" : "plain", rate, worst(load, qemu, true),
 		       goal, rate >= goal ? "PASS" : "short of the goal");
@@ -206,7 +205,7 @@ static int write_json(const char *path)
 	fprintf(f, "{\n  \"bench\": \"net\", \"rounds\": %u, \"results\": [", rounds);
 	for (unsigned l = 0; l < LOADS; l++)
 		for (unsigned i = 0; i < CANDIDATES; i++)
-			if (median_of(l, i, false, NULL, NULL)) {
+			if (median_of(l, i, false, NULL, NULL) > 0) {
 				json_sample(f, l, i, before);
 				before = ",";
 			}

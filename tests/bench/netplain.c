@@ -8,7 +8,6 @@
  * has. Prints what the guest prints (guest-images/baremetal/guests/net.c), with nanoseconds for
  * ticks.
  */
-#define _GNU_SOURCE
 #include <errno.h>
 #include <poll.h>
 #include <stdbool.h>

@@ -6,7 +6,6 @@
  *
  * The guest measures its time in ticks of the TSC, which is the host's.
  */
-#define _GNU_SOURCE
 #include "netrun.h"
 
 #include <ctype.h>
@@ -334,7 +333,7 @@ bool netrun(const struct netrun_candidate *cand, const struct netrun_load *l, un
 		cpu = (cpu_ns(pid, false) - cpu) / (now_ms() - from);
 		s->ok = read_result(out, l->mode, cand->kind == NETRUN_PLAIN ? 1e6 : tsc_khz,
 		                    &s->pps);
-		s->cpu_ns = s->pps ? cpu * 1e3 / s->pps : 0;
+		s->cpu_ns = s->pps > 0 ? cpu * 1e3 / s->pps : 0;
 		if (generate)
 			nettap_generate_stop();
 	}

@@ -9,7 +9,6 @@
  * meanwhile. As the generator never waits for the reader's wake-ups, and the reader never sleeps,
  * all that is left of the two is what a frame costs each.
  */
-#define _GNU_SOURCE
 #include "nettap.h"
 
 #include <arpa/inet.h>

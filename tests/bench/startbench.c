@@ -12,7 +12,6 @@
  *
  * How far trivm is from its goals is printed and never gates: figures of one host are no test.
  */
-#define _GNU_SOURCE
 #include <fcntl.h>
 #include <getopt.h>
 #include <stdbool.h>

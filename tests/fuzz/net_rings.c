@@ -129,7 +129,7 @@ static void frame(struct fixture *f, struct fuzz_in *in)
 {
 	static uint8_t buf[70000];
 	uint16_t bits = fuzz_u16(in);
-	size_t len = bits & 0x8000 ? min_u64(bits * 2u, sizeof(buf)) : 1 + bits % 3000;
+	size_t len = bits & 0x8000 ? min_u64(bits * 2u, sizeof(buf)) : 1u + bits % 3000u;
 
 	memset(buf, 0x55, 64);
 	fuzz_bytes(in, buf, min_u64(len, 20));
@@ -217,8 +217,10 @@ static void step(struct fixture *f, struct fuzz_in *in)
 			start(f, ring, base);
 		break;
 	case 10:
-		if (f->pair->held && f->pair->runs)
-			pair_receive_give_up(f->pair);
+		if (f->pair->held && f->pair->runs) {
+			f->pair->held_until = 0; /* its time is over */
+			pair_receive_expire(f->pair);
+		}
 		break;
 	case 11:
 		f->dp->ops->set_link(f->dp, ring);

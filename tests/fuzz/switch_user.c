@@ -214,7 +214,7 @@ static void guest_adds(struct fuzz_in *in)
 	struct fe_ring *r = &bad.rings[fuzz_u8(in) % 2];
 	uint8_t how = fuzz_u8(in);
 	uint64_t addr = how & 1 ? number(in) : fe_slot_gpa(r->index, how / 2 % FE_SIZE);
-	uint32_t len = how & 2 ? (uint32_t)number(in) : 64 + how;
+	uint32_t len = how & 2 ? (uint32_t)number(in) : 64u + how;
 	uint16_t flags = fuzz_u8(in) & 7;
 
 	if (!bad.packed) {

@@ -4,15 +4,15 @@
 
 $(BUILD)/tests/pty: tests/kvm/pty.c
 	@mkdir -p $(@D)
-	$(CC) -std=gnu11 -O2 -g $(WARN) -o $@ $<
+	$(CC) -std=gnu11 -D_GNU_SOURCE -O2 -g $(WARN) -o $@ $<
 
 $(BUILD)/tests/netpeer: tests/kvm/netpeer.c tests/bench/nettap.c tests/bench/nettap.h
 	@mkdir -p $(@D)
-	$(CC) -std=gnu11 -O2 -g -I. -pthread $(WARN) -o $@ tests/kvm/netpeer.c tests/bench/nettap.c
+	$(CC) -std=gnu11 -D_GNU_SOURCE -O2 -g -I. -pthread $(WARN) -o $@ tests/kvm/netpeer.c tests/bench/nettap.c
 
 $(BUILD)/tests/switchpeer: tests/kvm/switchpeer.c tests/bench/nettap.c tests/bench/nettap.h
 	@mkdir -p $(@D)
-	$(CC) -std=gnu11 -O2 -g -I. -pthread $(WARN) -o $@ tests/kvm/switchpeer.c tests/bench/nettap.c
+	$(CC) -std=gnu11 -D_GNU_SOURCE -O2 -g -I. -pthread $(WARN) -o $@ tests/kvm/switchpeer.c tests/bench/nettap.c
 
 $(BUILD)/tests/ctlflood: tests/kvm/ctlflood.c
 	@mkdir -p $(@D)

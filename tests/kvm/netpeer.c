@@ -11,7 +11,6 @@
  * with the command's status, 99 if the frames were not right, 77 with the reason where there can be
  * no tap.
  */
-#define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <linux/if_packet.h>

@@ -22,7 +22,6 @@
  * well: it is how the terminal's modes are read, and it lets them be compared after the command is
  * gone.
  */
-#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>

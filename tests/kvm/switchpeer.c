@@ -16,7 +16,6 @@
  * Ends with the command's status, 99 if frames of the guest were lost, came twice or were not
  * right, 77 with the reason where there can be no taps.
  */
-#define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -347,8 +347,8 @@ static void odd_documents(void **state)
 {
 	static const char *const texts[] = {
 		"{}", "[]", "{\"results\": 1, \"roads\": [1, {}]}",
-		"{\"roads\": [{}], \"workloads\": [{}], \"checks\": [{}], "
-		"\"results\": [{\"samples\": [{}]}]}"};
+		("{\"roads\": [{}], \"workloads\": [{}], \"checks\": [{}], "
+	         "\"results\": [{\"samples\": [{}]}]}")};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {

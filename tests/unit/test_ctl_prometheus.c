@@ -151,8 +151,8 @@ static void values_are_those_of_the_sample(void **state)
 		",direction=\"rx\",le=\"1\"} 4\n",
 		",direction=\"rx\",le=\"3\"} 5\n",
 		",direction=\"rx\",le=\"+Inf\"} 6\n",
-		"trivm_queue_batch_size_count{vm=\"a\\\\b\\\"c\\nd\",nic=\"net0\",queue=\"0\","
-		"direction=\"rx\"} 6\n",
+		("trivm_queue_batch_size_count{vm=\"a\\\\b\\\"c\\nd\",nic=\"net0\",queue=\"0\","
+	         "direction=\"rx\"} 6\n"),
 		",nic=\"net0\",interface=\"tap0\",direction=\"to_guest\"} 77\n",
 	};
 	char *text = written(sample_text);

@@ -180,8 +180,8 @@ static void nonsense_is_survived_and_not_sent_to_the_terminal(void **state)
 		"{\"ring\": 64, \"ns\": 1, \"stage\": \"wake\"}",
 		"{\"ring\": -1, \"ns\": 1, \"stage\": \"wake\"}",
 		"{\"ring\": 1, \"ns\": \"x\", \"stage\": 7, \"args\": 3}",
-		"{\"ring\": 1, \"ns\": 5, \"stage\": \"take\", \"point\": \"ring_avail\", "
-		"\"args\": []}",
+		("{\"ring\": 1, \"ns\": 5, \"stage\": \"take\", \"point\": \"ring_avail\", "
+	         "\"args\": []}"),
 		"{\"ring\": 1, \"ns\": 6, \"stage\": \"take\", \"text\": \"\\u001b[2J\\u0007\"}",
 	};
 
