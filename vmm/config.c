@@ -267,11 +267,10 @@ static const struct option options[] = {
 
 void config_default(struct config *config)
 {
-	*config = (struct config){
-		.cpus = 1,
-		.memory = MIB(256),
-		.kvm_path = KVM_DEVICE,
-	};
+	memset(config, 0, offsetof(struct config, nics));
+	config->cpus = 1;
+	config->memory = MIB(256);
+	config->kvm_path = KVM_DEVICE;
 }
 
 /* The option that @arg names; *@value is what stands behind '=' or the letter, or NULL. */

@@ -45,18 +45,20 @@ struct config {
 	/* Switches: how often each was given. */
 	unsigned daemonize;
 	unsigned hugepages, prealloc, fdt, test_device, verbose, help;
-	unsigned nr_nics;
-	struct net_options nics[CONFIG_NICS_MAX];
-	unsigned nr_disks;
-	struct disk_options disks[CONFIG_DISKS_MAX];
 	bool rng; /* an entropy device, and where */
 	struct virtio_options rng_options;
 	struct console_options console;
 	uint32_t vsock_cid; /* 0: no socket device */
 	struct virtio_options vsock_options;
 	unsigned no_kvm_check; /* run a Linux kernel even where this KVM cannot */
+
+	unsigned nr_nics, nr_disks;
+	/* Last, since they are large: what is not counted yet is not initialized. */
+	struct net_options nics[CONFIG_NICS_MAX];
+	struct disk_options disks[CONFIG_DISKS_MAX];
 };
 
+/* What holds without options. */
 void config_default(struct config *config);
 
 /*

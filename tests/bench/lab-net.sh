@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# lab-net.sh [ROUNDS]: NAMES="qemu default ..." chooses guests. Inside the lab, the NIC of trivm beside the one of QEMU.
+# lab-net.sh [ROUNDS]: inside the lab, the NIC of trivm beside the one of QEMU. NAMES="qemu default ..." chooses guests,
+# WHAT="tcp-in ping ..." what is measured.
 #
 # All guests run at once, with the same kernel, initramfs and command, each on a tap of its own; while one
 # is measured the others sleep. Each round measures every guest in turn, every other one in the opposite
@@ -17,32 +18,35 @@ common="-m 192M"
 # NAMES="qemu-vhost vhost-net vhost-net-mmio" is the second road beside QEMU's,
 # NAMES="qemu-testpmd testpmd testpmd-mmio testpmd-packed" the third: each with a testpmd of its own between it
 # and its tap. That polls, so the others' are stopped while one is measured; with a second processor in the lab
-# (lab/run --qemu -smp --qemu 2) it has that one.
+# (lab/run --qemu -smp --qemu 2) it has that one. Further words may follow any of trivm's: vhost-net+queue-size=1024.
 names=${NAMES:-qemu default notify-exit inject-ioctl exit-ioctl mmio packed}
-words() {
-	case $1 in
-	default) ;;
-	notify-exit) echo ,notify=exit ;;
-	inject-ioctl) echo ,inject=ioctl ;;
-	exit-ioctl) echo ,notify=exit,inject=ioctl ;;
-	mmio) echo ,transport=mmio ;;
-	packed) echo ,ring=packed ;;
-	vhost-net) echo ,datapath=vhost-net ;;
-	vhost-net-mmio) echo ,datapath=vhost-net,transport=mmio ;;
-	testpmd) ;;
-	testpmd-mmio) echo ,transport=mmio ;;
-	testpmd-packed) echo ,ring=packed ;;
-	esac
-}
-
 say() { echo "lab-net: $*" >&2; }
 
+words() {
+	local words=
+	case ${1%%+*} in
+	notify-exit) words=,notify=exit ;;
+	inject-ioctl) words=,inject=ioctl ;;
+	exit-ioctl) words=,notify=exit,inject=ioctl ;;
+	mmio) words=,transport=mmio ;;
+	packed) words=,ring=packed ;;
+	vhost-net) words=,datapath=vhost-net ;;
+	vhost-net-mmio) words=,datapath=vhost-net,transport=mmio ;;
+	testpmd-mmio) words=,transport=mmio ;;
+	testpmd-packed) words=,ring=packed ;;
+	default | testpmd) ;;
+	*) say "no guest is called $1"; exit 1 ;;
+	esac
+	[[ $1 != *+* ]] || words+=,${1#*+}
+	echo "$words"
+}
+
 declare -A pmd # NAME: its testpmd
-start_testpmd() { # NAME TAP: makes the tap and the socket guest-NAME/sock
-	local dir=$PWD/guest-$1
+start_testpmd() { # NAME TAP DIR: makes the tap and the socket DIR/sock
+	local dir=$PWD/$3
 	# Each from a standard input without an end, at which it would end.
 	sleep 100000 | exec dpdk-testpmd --lcores "0@0,1@$(($(nproc) - 1))" --no-huge -m 256 --no-pci --no-telemetry \
-		--file-prefix "$1" --vdev "net_vhost0,iface=$dir/sock,queues=1" --vdev "net_tap0,iface=$2" -- \
+		--file-prefix "$2" --vdev "net_vhost0,iface=$dir/sock,queues=1" --vdev "net_tap0,iface=$2" -- \
 		--total-num-mbufs=8192 --forward-mode=io --auto-start >"$dir/testpmd.log" 2>&1 &
 	pmd[$1]=$!
 	for _ in $(seq 300); do
@@ -58,13 +62,13 @@ is_awake() { # NAME STOP|CONT: the one that polls for it
 }
 
 start() { # NAME NUMBER
-	local net=192.168.$((100 + $2)) tap=bench$2 dir=guest-$1 command vhost=off memory=() netdev port
+	local net=192.168.$((100 + $2)) tap=bench$2 dir=guest-$2 command words vhost=off memory=() netdev port
 	mkdir -p "$dir/trivm"
 	command="ip link set eth0 up; ip addr add $net.2/24 dev eth0; iperf3 -s -D; sleep 100000"
 	port=tap:$tap
 	case $1 in
 	*testpmd*)
-		start_testpmd "$1" "$tap"
+		start_testpmd "$1" "$tap" "$dir"
 		port=datapath=vhost-user,socket=$PWD/$dir/sock
 		memory=(-object memory-backend-memfd,id=m,size=192M,share=on -numa node,memdev=m
 			-chardev "socket,id=c,path=$PWD/$dir/sock")
@@ -86,7 +90,8 @@ start() { # NAME NUMBER
 			"${memory[@]}" -netdev "$netdev" \
 			-device virtio-net-pci,netdev=n,disable-legacy=on,romfile= >"$dir/errors" 2>&1 </dev/null &
 	else
-		trivm run $common -p ip=off --net "$port$(words "$1")" --exec "$command" >"$dir/log" 2>&1 </dev/null &
+		words=$(words "$1") || exit 1
+		trivm run $common -p ip=off --net "$port$words" --exec "$command" >"$dir/log" 2>&1 </dev/null &
 	fi
 	for _ in $(seq 90); do
 		ping -c 1 -W 1 "$net.2" >/dev/null 2>&1 && is_awake "$1" STOP && return 0
@@ -125,7 +130,7 @@ sleep 2
 : >figures
 for round in $(seq "$rounds"); do
 	say "round $round of $rounds"
-	for what in tcp-in tcp-out udp-in udp-out ping; do
+	for what in ${WHAT:-tcp-in tcp-out udp-in udp-out ping}; do
 		for name in $([ $((round % 2)) = 1 ] && echo "$names" || tac -s ' ' <<<"$names "); do
 			is_awake "$name" CONT
 			value=$(measure $what "${address[$name]}")
