@@ -3,12 +3,15 @@
 #   make bench-start    what starting and ending a VM costs; BENCH_ROUNDS=15
 #   make bench-switch   trivm-switch beside DPDK's testpmd; SWITCH_ROUNDS=5
 #   make bench-net      frames through a NIC; BENCH_NET_ROUNDS=5
+#   make bench-lab      trivm's roads beside QEMU's with Linux guests in the lab; NAMES="qemu-vhost vhost-net" and WHAT=tcp-in
+#                       as in lab-net.sh, BENCH_NET_ROUNDS=5
 #   make bench-gap      how long a NIC rests when its datapath is switched; BENCH_SWITCHES=200
 
 BENCH_OUT    := $(BUILD)/bench
 BENCH_ROUNDS ?= 15
 BENCH_NET_ROUNDS ?= 5
 BENCH_SWITCHES ?= 200
+BENCH_LAB_TIMEOUT ?= 1800
 BENCH_CFLAGS := -std=gnu11 -D_GNU_SOURCE -O2 -g -I. $(WARN)
 
 $(BENCH_OUT)/bare_kvm: tests/bench/bare_kvm.c
@@ -32,7 +35,7 @@ $(BENCH_OUT)/switchgen: tests/bench/switchgen.c $(BUILD)/libtrivm-switch.a $(BUI
 	$(CC) $(ALL_CFLAGS) -MMD -MP -o $@ $< $(BUILD)/libtrivm-switch.a $(BUILD)/libtrivm.a $(SWITCH_LIBS)
 -include $(BENCH_OUT)/switchgen.d
 
-.PHONY: bench-gap bench-switch bench-start bench-net bench-build
+.PHONY: bench-gap bench-lab bench-switch bench-start bench-net bench-build
 bench-build: $(BENCH_OUT)/bare_kvm $(BENCH_OUT)/startbench $(BM_OUT)/byte-reset.elf \
 	$(BM_OUT)/byte-reset.bin $(BM_OUT)/byte-halt.elf $(BM_OUT)/byte-halt.bin \
 	$(BENCH_OUT)/netbench $(BENCH_OUT)/netplain $(BM_OUT)/net.elf
@@ -45,6 +48,11 @@ bench-net: bench-build $(BUILD)/trivm
 
 bench-switch: $(BENCH_OUT)/switchgen $(BUILD)/trivm-switch
 	tests/bench/switch
+
+# Two processors: one for the guest, one for whoever moves its packets.
+bench-lab: lab
+	lab/run --timeout $(BENCH_LAB_TIMEOUT) --qemu -smp --qemu 2 --put tests/bench/lab-net.sh -- \
+		env NAMES="$(NAMES)" WHAT="$(WHAT)" bash lab-net.sh $(BENCH_NET_ROUNDS)
 
 bench-gap: $(BUILD)/trivm $(BUILD)/trivm-switch $(BM_OUT)/net.elf $(BUILD)/tests/switchpeer
 	tests/bench/gap $(BUILD) $(BENCH_SWITCHES)
