@@ -171,9 +171,10 @@ struct virtio_device {
 	_Atomic bool config_newer;  /* than what was last read: the next read is a new generation */
 	uint32_t config_generation; /* 2.5.2; lock */
 
-	pthread_mutex_t lock;     /* the fields below */
-	uint64_t driver_features; /* as written; negotiated once FEATURES_OK is set */
-	bool running;             /* between ops->start and ops->stop */
+	pthread_mutex_t lock; /* the fields below */
+	/* As written, under the lock; negotiated once FEATURES_OK is set. Atomic for virtio_accepted(). */
+	_Atomic uint64_t driver_features;
+	bool running; /* between ops->start and ops->stop */
 	struct virtio_queue queues[VIRTIO_QUEUES_MAX];
 
 	struct log_limit limit;
@@ -245,7 +246,7 @@ void virtio_device_broken(struct virtio_device *dev, const char *why);
 /* What the driver has accepted, or is about to; without dev->lock. */
 static inline uint64_t virtio_accepted(const struct virtio_device *dev)
 {
-	return __atomic_load_n(&dev->driver_features, __ATOMIC_RELAXED);
+	return atomic_load_explicit(&dev->driver_features, memory_order_relaxed);
 }
 
 static inline bool virtio_is_broken(const struct virtio_device *dev)
