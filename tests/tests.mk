@@ -30,6 +30,9 @@ syntax: $(SYNTAX_SOURCES:%=%.syntax)
 %.c.syntax: %.c
 	@$(CC) $(ALL_CFLAGS) $(if $(filter lab/%,$<),-Wno-unused-parameter) -fsyntax-only $<
 
+# Programs of tests and benches that are not linked with the library.
+PROGRAM_CFLAGS := -std=gnu11 -D_GNU_SOURCE -O2 -g -I. $(WARN)
+
 include tests/page/page.mk
 include tests/kvm/kvm.mk
 include tests/fuzz/fuzz.mk

@@ -12,23 +12,22 @@ BENCH_ROUNDS ?= 15
 BENCH_NET_ROUNDS ?= 5
 BENCH_SWITCHES ?= 200
 BENCH_LAB_TIMEOUT ?= 1800
-BENCH_CFLAGS := -std=gnu11 -D_GNU_SOURCE -O2 -g -I. $(WARN)
 
 $(BENCH_OUT)/bare_kvm: tests/bench/bare_kvm.c
 	@mkdir -p $(@D)
-	$(CC) $(BENCH_CFLAGS) -o $@ $<
+	$(CC) $(PROGRAM_CFLAGS) -o $@ $<
 
 $(BENCH_OUT)/startbench: tests/bench/startbench.c tests/bench/measure.c tests/bench/measure.h
 	@mkdir -p $(@D)
-	$(CC) $(BENCH_CFLAGS) -o $@ tests/bench/startbench.c tests/bench/measure.c
+	$(CC) $(PROGRAM_CFLAGS) -o $@ tests/bench/startbench.c tests/bench/measure.c
 
 $(BENCH_OUT)/netbench: $(addprefix tests/bench/,netbench.c netrun.c netrun.h nettap.c nettap.h)
 	@mkdir -p $(@D)
-	$(CC) $(BENCH_CFLAGS) -pthread -o $@ $(filter %.c,$^)
+	$(CC) $(PROGRAM_CFLAGS) -pthread -o $@ $(filter %.c,$^)
 
 $(BENCH_OUT)/netplain: $(addprefix tests/bench/,netplain.c nettap.c nettap.h)
 	@mkdir -p $(@D)
-	$(CC) $(BENCH_CFLAGS) -pthread -o $@ $(filter %.c,$^)
+	$(CC) $(PROGRAM_CFLAGS) -pthread -o $@ $(filter %.c,$^)
 
 $(BENCH_OUT)/switchgen: tests/bench/switchgen.c $(BUILD)/libtrivm-switch.a $(BUILD)/libtrivm.a
 	@mkdir -p $(@D)

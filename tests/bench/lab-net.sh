@@ -20,6 +20,7 @@ common="-m 192M"
 # and its tap. That polls, so the others' are stopped while one is measured; with a second processor in the lab
 # (lab/run --qemu -smp --qemu 2) it has that one. Further words may follow any of trivm's: vhost-net+queue-size=1024.
 names=${NAMES:-qemu default notify-exit inject-ioctl exit-ioctl mmio packed}
+
 say() { echo "lab-net: $*" >&2; }
 
 words() {

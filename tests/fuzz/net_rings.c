@@ -217,8 +217,8 @@ static void step(struct fixture *f, struct fuzz_in *in)
 			start(f, ring, base);
 		break;
 	case 10:
-		if (f->pair->held && f->pair->runs) {
-			f->pair->held_until = 0; /* its time is over */
+		if (f->pair->runs) {
+			f->pair->held_until = 0; /* if a frame is held, its time is over */
 			pair_receive_expire(f->pair);
 		}
 		break;

@@ -4,19 +4,19 @@
 
 $(BUILD)/tests/pty: tests/kvm/pty.c
 	@mkdir -p $(@D)
-	$(CC) -std=gnu11 -D_GNU_SOURCE -O2 -g $(WARN) -o $@ $<
+	$(CC) $(PROGRAM_CFLAGS) -o $@ $<
 
 $(BUILD)/tests/netpeer: tests/kvm/netpeer.c tests/bench/nettap.c tests/bench/nettap.h
 	@mkdir -p $(@D)
-	$(CC) -std=gnu11 -D_GNU_SOURCE -O2 -g -I. -pthread $(WARN) -o $@ tests/kvm/netpeer.c tests/bench/nettap.c
+	$(CC) $(PROGRAM_CFLAGS) -pthread -o $@ tests/kvm/netpeer.c tests/bench/nettap.c
 
 $(BUILD)/tests/switchpeer: tests/kvm/switchpeer.c tests/bench/nettap.c tests/bench/nettap.h
 	@mkdir -p $(@D)
-	$(CC) -std=gnu11 -D_GNU_SOURCE -O2 -g -I. -pthread $(WARN) -o $@ tests/kvm/switchpeer.c tests/bench/nettap.c
+	$(CC) $(PROGRAM_CFLAGS) -pthread -o $@ tests/kvm/switchpeer.c tests/bench/nettap.c
 
 $(BUILD)/tests/ctlflood: tests/kvm/ctlflood.c
 	@mkdir -p $(@D)
-	$(CC) -std=gnu11 -D_GNU_SOURCE -O2 -g $(WARN) -o $@ $<
+	$(CC) $(PROGRAM_CFLAGS) -o $@ $<
 
 .PHONY: kvm-bins
 kvm-bins: baremetal $(BUILD)/tests/ctlflood $(BUILD)/tests/pty $(BUILD)/tests/netpeer \
