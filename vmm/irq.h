@@ -57,7 +57,10 @@ static inline void irq_line_pulse(const struct irq_line *line)
 	irq_line_set(line, false);
 }
 
-/* Deliver a message now (KVM_SIGNAL_MSI). 0, or a negative errno if nobody could take it. */
+/*
+ * Deliver a message now (KVM_SIGNAL_MSI). Returns 1 if a local APIC accepted it, 0 if each addressed
+ * one refused it (software-disabled, say: the guest's own choice), or a negative errno.
+ */
 static inline int irq_send_msi(struct irq_controller *ctl, const struct msi_message *msg)
 {
 	return ctl->ops->send_msi(ctl, msg);

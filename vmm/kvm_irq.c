@@ -140,8 +140,8 @@ static int send_msi(struct irq_controller *ctl, const struct msi_message *msg)
 
 	TRACE(msi_send, NULL, 0, "KVM_SIGNAL_MSI: address %x, data %x: %d", msg->addr, msg->data,
 	      rc);
-	/* 0: the guest's local APIC would not take it, its own choice (api.rst 4.70). */
-	return rc < 0 ? rc : 0;
+	/* The ioctl returns 0 if a local APIC refused the message (api.rst 4.70). */
+	return rc > 0 ? 1 : rc;
 }
 
 static int route_alloc(struct irq_controller *ctl, uint32_t *gsi)

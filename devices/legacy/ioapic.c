@@ -127,12 +127,12 @@ static void update_route(struct ioapic *a, struct ioapic_pin *pin)
 	pin->route = msg;
 }
 
-/* 0 if a local APIC took the message. a->lock is held. */
-static int deliver(struct ioapic *a, const struct ioapic_pin *pin)
+/* Whether a local APIC accepted the pin's message. a->lock is held. */
+static bool deliver(struct ioapic *a, const struct ioapic_pin *pin)
 {
 	struct msi_message msg;
 
-	return compose(pin, &msg) ? irq_send_msi(a->msi, &msg) : -1;
+	return compose(pin, &msg) && irq_send_msi(a->msi, &msg) > 0;
 }
 
 /* Send a level-triggered pin's message if it is time. a->lock is held. */
@@ -140,9 +140,9 @@ static void service_level(struct ioapic *a, struct ioapic_pin *pin)
 {
 	if (!is_level(pin) || !pin->asserted || is_masked(pin) || (pin->entry & RTE_REMOTE_IRR))
 		return;
-	/* If no one took it no EOI will come: Remote IRR stays clear and the next event tries
-	 * again. */
-	if (deliver(a, pin) == 0)
+	/* No EOI ends a message that each local APIC refused: Remote IRR stays clear, so that the
+	 * next event of the pin (its line is set, its entry is written) sends the message again. */
+	if (deliver(a, pin))
 		pin->entry |= RTE_REMOTE_IRR;
 }
 

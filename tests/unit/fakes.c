@@ -37,8 +37,8 @@ static int send_msi(struct irq_controller *ctl, const struct msi_message *msg)
 	int rc;
 
 	pthread_mutex_lock(&irq->lock);
-	rc = irq->send_error;
-	if (rc == 0) {
+	rc = irq->send_error ? irq->send_error : !irq->refuse;
+	if (rc > 0) {
 		if (irq->nr_msi < FAKE_IRQ_MSIS)
 			irq->msi[irq->nr_msi] = *msg;
 		irq->nr_msi++;

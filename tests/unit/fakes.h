@@ -47,6 +47,7 @@ struct fake_irq {
 	struct fake_irqfd irqfds[FAKE_IRQFDS];
 	/* Negative: what the next calls answer, until the test sets them back to 0. */
 	int send_error, route_error, irqfd_error;
+	bool refuse; /* the local APICs refuse messages: irq_send_msi() returns 0 */
 };
 
 /* GSIs below @pins are lines, irq_route_alloc() hands out those from @pins on. */

@@ -425,7 +425,7 @@ static int watch_send(struct irq_controller *ctl, const struct msi_message *msg)
 {
 	(void)ctl, (void)msg;
 	routed_at_send = watched->gsi[16].routed;
-	return 0;
+	return 1;
 }
 
 static void test_route_before_message(void **state)
@@ -440,6 +440,32 @@ static void test_route_before_message(void **state)
 	line(f, 16, true);
 	set_entry(f, 16, LEVEL | 0x42);
 	assert_true(routed_at_send);
+}
+
+/* A local APIC that is software-disabled refuses a message, so no EOI will end it: the pin must not
+ * wait for one, and sends the message again once the guest has changed its mind. */
+static void test_refused_message(void **state)
+{
+	struct fixture *f = *state;
+	const uint64_t entry = LEVEL | 0x42;
+
+	f->irq.refuse = true;
+	set_entry(f, 16, entry);
+	line(f, 16, true);
+	assert_int_equal(get_entry(f, 16), entry);
+	f->irq.refuse = false;
+	line(f, 16, true); /* the device sets its line again */
+	assert_int_equal(f->irq.nr_msi, 1);
+	assert_int_equal(get_entry(f, 16), entry | REMOTE_IRR);
+	line(f, 16, false);
+	ioapic_eoi(&f->ioapic, 0x42);
+
+	f->irq.refuse = true;
+	line(f, 16, true);
+	set_entry(f, 16, MASKED | entry); /* a kernel that starts masks each pin */
+	f->irq.refuse = false;
+	set_entry(f, 16, entry);
+	assert_int_equal(f->irq.nr_msi, 2);
 }
 
 /* A route that could not be set is tried again at the pin's next change. */
@@ -528,6 +554,7 @@ int main(void)
 		TEST(test_routes),
 		TEST(test_route_lasts_until_eoi),
 		TEST(test_route_before_message),
+		TEST(test_refused_message),
 		TEST(test_route_fails),
 		TEST(test_reset),
 		TEST(test_threads),

@@ -73,7 +73,7 @@ static int send_msi(struct irq_controller *ctl, const struct msi_message *msg)
 	pthread_mutex_lock(&m->lock);
 	deliver(m, msg);
 	pthread_mutex_unlock(&m->lock);
-	return 0;
+	return 1;
 }
 
 static int route_alloc(struct irq_controller *ctl, uint32_t *gsi)
