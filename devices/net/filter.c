@@ -81,52 +81,35 @@ int net_filter_rx(struct net_filter *f, uint8_t cmd, const uint8_t *data, size_t
 	return 0;
 }
 
-/* The length of one of the two tables of VIRTIO_NET_CTRL_MAC_TABLE_SET: a count, then addresses. 0:
- * it is not whole. */
-static size_t table_len(const uint8_t *data, size_t len)
+/* Store a whole list from place @at on. Returns its number of addresses, 0 if they do not fit. */
+static unsigned take_list(struct net_filter *f, const struct net_mac_list *list, unsigned at,
+                          unsigned mode)
 {
-	uint32_t count;
-
-	if (len < 4)
-		return 0;
-	count = load_le32(data);
-	return count <= (len - 4) / NET_MAC_LEN ? 4 + (size_t)count * NET_MAC_LEN : 0;
-}
-
-/* Take over a whole table from place @at on. The number of addresses; 0 if they do not fit. */
-static unsigned take_table(struct net_filter *f, const uint8_t *table, unsigned at, unsigned mode)
-{
-	uint32_t count = load_le32(table);
-	bool overflow = count > NET_FILTER_MACS - at;
+	bool overflow = list->count > NET_FILTER_MACS - at;
 
 	set_mode(f, mode, overflow);
 	if (overflow)
 		return 0;
-	for (unsigned i = 0; i < count; i++)
-		set(f->macs[at + i], mac_number(table + 4 + (size_t)i * NET_MAC_LEN));
-	return count;
+	for (unsigned i = 0; i < list->count; i++)
+		set(f->macs[at + i], mac_number(list->macs + (size_t)i * NET_MAC_LEN));
+	return list->count;
 }
 
-static int mac_table(struct net_filter *f, const uint8_t *data, size_t len)
+void net_filter_table(struct net_filter *f, const struct net_mac_list *unicast,
+                      const struct net_mac_list *multicast)
 {
-	size_t first = table_len(data, len);
-	unsigned unicast;
+	unsigned taken;
 
-	if (!first || !table_len(data + first, len - first))
-		return -EINVAL;
 	begin_change(f);
-	unicast = take_table(f, data, 0, OVERFLOW_UNICAST);
-	set(f->unicast, unicast);
-	set(f->multicast, take_table(f, data + first, unicast, OVERFLOW_MULTICAST));
+	taken = take_list(f, unicast, 0, OVERFLOW_UNICAST);
+	set(f->unicast, taken);
+	set(f->multicast, take_list(f, multicast, taken, OVERFLOW_MULTICAST));
 	changed(f);
-	return 0;
 }
 
-int net_filter_mac(struct net_filter *f, uint8_t cmd, const uint8_t *data, size_t len)
+int net_filter_address(struct net_filter *f, const uint8_t *data, size_t len)
 {
-	if (cmd == VIRTIO_NET_CTRL_MAC_TABLE_SET)
-		return mac_table(f, data, len);
-	if (cmd != VIRTIO_NET_CTRL_MAC_ADDR_SET || len < NET_MAC_LEN)
+	if (len < NET_MAC_LEN)
 		return -EINVAL;
 	begin_change(f);
 	set(f->mac, mac_number(data));

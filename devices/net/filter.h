@@ -33,12 +33,23 @@ struct net_filter {
 void net_filter_reset(struct net_filter *f, const uint8_t mac[NET_MAC_LEN], bool vlans);
 
 /*
- * The driver's commands, behind their headers; @data of @len bytes is its own. 0, or -EINVAL and
- * nothing is changed.
+ * The driver's commands, without their headers; @data of @len bytes are a copy, whose content the
+ * driver chose. Returns 0, or -EINVAL with nothing changed.
  */
 int net_filter_rx(struct net_filter *f, uint8_t cmd, const uint8_t *data, size_t len);
-int net_filter_mac(struct net_filter *f, uint8_t cmd, const uint8_t *data, size_t len);
+int net_filter_address(struct net_filter *f, const uint8_t *data, size_t len);
 int net_filter_vlan(struct net_filter *f, uint8_t cmd, const uint8_t *data, size_t len);
+
+/* A list of VIRTIO_NET_CTRL_MAC_TABLE_SET: how many addresses the driver listed, and the first of
+ * them, as many as a filter keeps. */
+struct net_mac_list {
+	uint32_t count;
+	uint8_t macs[NET_FILTER_MACS * NET_MAC_LEN];
+};
+
+/* Replace both lists. If one does not fit, every address of its kind passes (5.1.6.5.2). */
+void net_filter_table(struct net_filter *f, const struct net_mac_list *unicast,
+                      const struct net_mac_list *multicast);
 
 /* The address that net_filter_reset() or the driver (VIRTIO_NET_CTRL_MAC_ADDR_SET) has set. */
 void net_filter_own(struct net_filter *f, uint8_t mac[NET_MAC_LEN]);

@@ -3,12 +3,12 @@
  * Theory of operation.
  *
  * The NIC is what the driver negotiates with; the datapath is what carries its packets. What is
- * offered is what the datapath can do, and what this file does by itself: MAC, MTU, link status,
- * announcements, and the control queue with its filters and the number of queue pairs.
+ * offered is what the datapath can do, and what the NIC does by itself: MAC, MTU, link status,
+ * announcements, and the control queue (net_ctrl.c).
  *
  * net->lock guards the datapath's control side: rings start and stop from virtio's state machine
- * (on a vCPU thread, dev->lock held), the control queue is served on the main loop (which must not
- * take dev->lock: a reset holds it while it waits for us). Order: dev->lock, then net->lock.
+ * (on a vCPU thread, dev->lock held), the control queue is served on the main loop. Order: dev->lock,
+ * then net->lock.
  *
  * RSS is not offered: which queue a frame comes in on is decided by the port, before we see it. A
  * tap steers by the flow's hash and remembers the queue on which the guest answered, which serves
@@ -28,9 +28,6 @@
 #include "vmm/endian.h"
 #include "vmm/fd.h"
 #include "vmm/util.h"
-
-#define CTRL_MAX \
-	4096 /* bytes of a command that are looked at: a MAC table of that size is an overflow */
 
 static struct net *net_of(struct virtio_device *dev)
 {
@@ -55,134 +52,6 @@ static void reset_filter(struct net *net)
 {
 	net_filter_reset(&net->filter, net->config.mac,
 	                 virtio_has(&net->dev, VIRTIO_NET_F_CTRL_VLAN));
-}
-
-/* --- The control queue --- */
-
-static int ctrl_announce(struct net *net, uint8_t cmd)
-{
-	if (cmd != VIRTIO_NET_CTRL_ANNOUNCE_ACK)
-		return -EINVAL;
-	net->status &= (uint16_t)~VIRTIO_NET_S_ANNOUNCE;
-	return 0;
-}
-
-static int ctrl_mq(struct net *net, uint8_t cmd, const uint8_t *data, size_t len)
-{
-	uint16_t pairs;
-	int rc;
-
-	if (cmd != VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET || len < 2)
-		return -EINVAL;
-	pairs = load_le16(data);
-	if (pairs < 1 || pairs > net->config.pairs)
-		return -EINVAL;
-	rc = net->dp->ops->set_pairs(net->dp, pairs);
-	if (rc == 0)
-		net->pairs_used = pairs;
-	return rc;
-}
-
-static int ctrl_offloads(struct net *net, uint8_t cmd, const uint8_t *data, size_t len)
-{
-	uint64_t offloads;
-	int rc;
-
-	if (cmd != VIRTIO_NET_CTRL_GUEST_OFFLOADS_SET || len < 8)
-		return -EINVAL;
-	offloads = load_le64(data);
-	if (offloads & ~(net->dev.driver_features & NET_GUEST_OFFLOADS))
-		return -EINVAL;
-	rc = net->dp->ops->set_offloads(net->dp, offloads);
-	if (rc == 0)
-		net->offloads = offloads;
-	return rc;
-}
-
-/* Each class of commands needs its feature (5.1.6.5). */
-static int ctrl_command(struct net *net, uint8_t class, uint8_t cmd, const uint8_t *data,
-                        size_t len)
-{
-	const struct virtio_device *dev = &net->dev;
-
-	switch (class) {
-	case VIRTIO_NET_CTRL_RX:
-		return virtio_has(dev, VIRTIO_NET_F_CTRL_RX)
-		               ? net_filter_rx(&net->filter, cmd, data, len)
-		               : -EINVAL;
-	case VIRTIO_NET_CTRL_MAC:
-		return virtio_has(dev, cmd == VIRTIO_NET_CTRL_MAC_ADDR_SET
-		                               ? VIRTIO_NET_F_CTRL_MAC_ADDR
-		                               : VIRTIO_NET_F_CTRL_RX)
-		               ? net_filter_mac(&net->filter, cmd, data, len)
-		               : -EINVAL;
-	case VIRTIO_NET_CTRL_VLAN:
-		return virtio_has(dev, VIRTIO_NET_F_CTRL_VLAN)
-		               ? net_filter_vlan(&net->filter, cmd, data, len)
-		               : -EINVAL;
-	case VIRTIO_NET_CTRL_ANNOUNCE:
-		return virtio_has(dev, VIRTIO_NET_F_GUEST_ANNOUNCE) ? ctrl_announce(net, cmd)
-		                                                    : -EINVAL;
-	case VIRTIO_NET_CTRL_MQ:
-		return virtio_has(dev, VIRTIO_NET_F_MQ) ? ctrl_mq(net, cmd, data, len) : -EINVAL;
-	case VIRTIO_NET_CTRL_GUEST_OFFLOADS:
-		return virtio_has(dev, VIRTIO_NET_F_CTRL_GUEST_OFFLOADS)
-		               ? ctrl_offloads(net, cmd, data, len)
-		               : -EINVAL;
-	default:
-		return -EINVAL;
-	}
-}
-
-/* One command: class, command, data; the answer is one byte. */
-static void ctrl_serve(struct net *net, const struct virtq_chain *c)
-{
-	const struct virtio_net_ctrl_hdr *hdr;
-	uint8_t buf[CTRL_MAX];
-	size_t len = iov_copy_out(c->iov, c->nr_out, 0, buf, sizeof(buf));
-	uint8_t ack = VIRTIO_NET_ERR;
-
-	hdr = (const struct virtio_net_ctrl_hdr *)buf;
-	if (len >= sizeof(*hdr) &&
-	    ctrl_command(net, hdr->class, hdr->cmd, buf + sizeof(*hdr), len - sizeof(*hdr)) == 0)
-		ack = VIRTIO_NET_OK;
-	iov_copy_in(c->iov + c->nr_out, c->nr_in, 0, &ack, sizeof(ack));
-}
-
-/* At most one queue full: a driver that refills for ever is seen again by its next kick. */
-static void ctrl_round(struct net *net)
-{
-	struct virtio_device *dev = &net->dev;
-	struct iovec iov[VIRTQ_CHAIN_MAX];
-	struct virtq_chain c;
-	int rc = 0;
-
-	for (unsigned n = 0; n < net->ctrl.size; n++) {
-		rc = virtq_pop(&net->ctrl, &c, iov, VIRTQ_CHAIN_MAX);
-		if (rc != 1)
-			break;
-		ctrl_serve(net, &c);
-		virtq_push(&net->ctrl, &c, c.in_len ? 1 : 0);
-	}
-	if (virtq_flush(&net->ctrl))
-		virtio_queue_interrupt(dev, net->ctrl_index);
-	if (rc < 0) {
-		net->ctrl_on = false;
-		virtio_device_broken(dev, net->ctrl.broken);
-	} else if (virtq_kick_enable(&net->ctrl)) {
-		virtio_queue_wake(dev, net->ctrl_index);
-	}
-}
-
-/* Main loop. Both places where the control queue may be are listened to: see net_init(). */
-static void net_kicked(struct virtio_device *dev, unsigned index)
-{
-	struct net *net = net_of(dev);
-
-	pthread_mutex_lock(&net->lock);
-	if (net->ctrl_on && index == net->ctrl_index)
-		ctrl_round(net);
-	pthread_mutex_unlock(&net->lock);
 }
 
 /* --- virtio's calls: dev->lock is held --- */
@@ -291,6 +160,8 @@ static void net_stop(struct virtio_device *dev)
 	pthread_mutex_lock(&net->lock);
 	stop_all(net);
 	reset_filter(net); /* the address in the configuration space is our own again */
+	net->status &=
+		(uint16_t)~VIRTIO_NET_S_ANNOUNCE; /* 5.1.4: a request to the driver that is gone */
 	pthread_mutex_unlock(&net->lock);
 }
 
@@ -350,7 +221,7 @@ static const struct virtio_device_ops net_ops = {
 	.queue_start = net_queue_start,
 	.queue_stop = net_queue_stop,
 	.config_read = net_config_read,
-	.kicked = net_kicked,
+	.kicked = net_ctrl_kicked,
 	.position = net_position,
 };
 
