@@ -75,13 +75,9 @@ int guest_get_inflight(struct guest *g, struct err *err)
 		return rc;
 	i.mmap_size = part_size(is_packed(g), i.queue_size) * i.nr_queues;
 	i.mmap_offset = 0;
-	fd = memfd_create("trivm-switch-inflight", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (fd < 0 || ftruncate(fd, (off_t)i.mmap_size) < 0 ||
-	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) < 0) {
-		rc = -errno;
-		fd_close(&fd);
-		return err_errno(err, rc, "a memfd of %llu bytes", (unsigned long long)i.mmap_size);
-	}
+	fd = fd_shared_memory("trivm-switch-inflight", i.mmap_size, 0);
+	if (fd < 0)
+		return err_errno(err, fd, "a memfd of %llu bytes", (unsigned long long)i.mmap_size);
 	fd_close(&g->reply_fd);
 	g->reply_fd = fd;
 	g->rx.msg.p.inflight = i;

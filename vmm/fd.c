@@ -3,10 +3,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/memfd.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 void fd_close(int *fd)
@@ -14,6 +17,23 @@ void fd_close(int *fd)
 	if (*fd >= 0)
 		close(*fd);
 	*fd = -1;
+}
+
+int fd_shared_memory(const char *name, uint64_t size, unsigned flags)
+{
+	int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | flags), rc = 0;
+	bool sealed = fd >= 0;
+
+	if (fd < 0 && errno == EINVAL && (flags & MFD_HUGETLB))
+		fd = memfd_create(name, MFD_CLOEXEC | flags);
+	if (fd < 0)
+		return -errno;
+	if (ftruncate(fd, (off_t)size) < 0 ||
+	    (sealed && fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)) {
+		rc = -errno;
+		fd_close(&fd);
+	}
+	return rc < 0 ? rc : fd;
 }
 
 int fd_eventfd(void)

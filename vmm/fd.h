@@ -11,6 +11,15 @@
 /* Close *@fd if it is open and make it -1. */
 void fd_close(int *fd);
 
+/*
+ * A memfd of @size bytes that another process is going to map: sealed, so that none of those who
+ * have its descriptor can shrink it (every user of the lost pages would die by SIGBUS), let it grow,
+ * or add a seal (one against writing would lock out the next process). @flags: MFD_HUGETLB and the
+ * like. A descriptor or a negative errno. Linux before 4.16 has no seals for huge pages: there the
+ * memfd is not sealed. Any thread.
+ */
+int fd_shared_memory(const char *name, uint64_t size, unsigned flags);
+
 /* eventfd: a non-blocking one at 0, or a negative errno. */
 int fd_eventfd(void);
 void fd_signal(int eventfd);    /* add 1; never blocks */

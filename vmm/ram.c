@@ -67,11 +67,10 @@ static int map(struct ram *ram, const struct ram_config *config, struct err *err
 	void *host;
 	int rc;
 
-	ram->fd = memfd_create("guest-ram", MFD_CLOEXEC | huge);
+	/* Sealed: vhost-user back-ends get the descriptor. */
+	ram->fd = fd_shared_memory("guest-ram", config->size, huge);
 	if (ram->fd < 0)
-		return out_of(config, -errno, "create", err);
-	if (ftruncate(ram->fd, (off_t)config->size) < 0)
-		return out_of(config, -errno, "size", err);
+		return out_of(config, ram->fd, "create", err);
 	host = mmap(NULL, config->size, PROT_READ | PROT_WRITE, flags, ram->fd, 0);
 	if (host == MAP_FAILED)
 		return out_of(config, -errno, "map", err);

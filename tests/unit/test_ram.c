@@ -122,6 +122,34 @@ static void a_single_page_above_the_hole(void **state)
 	ram_destroy(&ram);
 }
 
+/* A back-end has the descriptor: it cannot take pages away, nor lock out the next back-end. */
+static void its_size_is_sealed(void **state)
+{
+	struct ram_config c = config(MIB(4));
+	struct memory mem;
+	struct ram ram;
+	struct err err;
+
+	(void)state;
+	for (c.hugepages = false;; c.hugepages = true) {
+		memory_init(&mem);
+		if (ram_create(&ram, &c, &mem, &err) < 0) {
+			assert_true(c.hugepages); /* the host has none */
+			break;
+		}
+		assert_int_equal(ftruncate(ram.fd, 0), -1);
+		assert_int_equal(errno, EPERM);
+		assert_int_equal(ftruncate(ram.fd, MIB(8)), -1);
+		assert_int_equal(errno, EPERM);
+		assert_int_equal(fcntl(ram.fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE), -1);
+		assert_int_equal(errno, EPERM);
+		memset(ram.host, 1, MIB(4));
+		ram_destroy(&ram);
+		if (c.hugepages)
+			break;
+	}
+}
+
 static void memory_starts_as_zeros(void **state)
 {
 	struct ram_config c = config(MIB(4));
@@ -224,6 +252,7 @@ int main(void)
 		cmocka_unit_test(below_the_hole_it_is_one_region),
 		cmocka_unit_test(around_the_hole_it_is_two),
 		cmocka_unit_test(a_single_page_above_the_hole),
+		cmocka_unit_test(its_size_is_sealed),
 		cmocka_unit_test(memory_starts_as_zeros),
 		cmocka_unit_test(prealloc_takes_all_of_it_now),
 		cmocka_unit_test(errors_name_the_option),

@@ -721,6 +721,9 @@ static void a_killed_switch_is_taken_over(void **state)
 		fe_answer_fd(&t.a, VU_GET_INFLIGHT_FD, &m, &fd);
 		want = m.p.inflight;
 		assert_true(want.mmap_size >= 2 * FE_SIZE * 16);
+		/* A front-end can neither cut it nor lock out the next switch. */
+		assert_int_equal(ftruncate(fd, 0), -1);
+		assert_int_equal(fcntl(fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE), -1);
 		fe_send_fds(&t.a, VU_SET_INFLIGHT_FD, 0, &want, sizeof(want), &fd, 1);
 		fe_post(&t.b, 0, 2048, 60);
 		for (unsigned round = 0; round < 30; round++) {
