@@ -39,6 +39,8 @@ enum {
 #define XLF_KERNEL_64  BIT(0)
 #define VERSION_64BIT  0x020c
 #define ENTRY64_OFFSET 0x200
+/* boot.rst, "syssize": a linker may round up to it without padding the file (memtest86+ does). */
+#define SYSSIZE_UNIT 16
 
 static int corrupt(const struct boot_image *img, const char *field, struct err *err)
 {
@@ -87,10 +89,11 @@ static int check_bootable(const struct boot_image *img, const uint8_t *head, siz
 		return err_set(err, -ENOEXEC, "kernel '%s': is a zImage, not a bzImage; %s",
 		               img->path, BOOT_WHAT_KERNELS);
 	if (version < VERSION_64BIT || !(load_le16(head + HDR_XLOADFLAGS) & XLF_KERNEL_64))
-		return err_set(err, -ENOEXEC,
-		               "kernel '%s': has no 64-bit entry (boot protocol %u.%02u): it is a "
-		               "32-bit kernel or older than Linux 3.8; %s",
-		               img->path, version >> 8, version & 0xff, BOOT_WHAT_KERNELS);
+		return err_set(
+			err, -ENOEXEC,
+			"kernel '%s': has no 64-bit entry (boot protocol %u.%02u), as 32-bit "
+			"kernels, those before Linux 3.8 and boot programs like iPXE; %s",
+			img->path, version >> 8, version & 0xff, BOOT_WHAT_KERNELS);
 	if (want == BOOT_PVH)
 		return err_set(
 			err, -EINVAL,
@@ -117,16 +120,18 @@ int bzimage_probe(struct boot_image *img, const uint8_t *head, size_t len, enum 
 		return corrupt(img, "length", err);
 
 	seg->offset = ((head[HDR_SETUP_SECTS] ? head[HDR_SETUP_SECTS] : 4u) + 1u) * 512u;
-	seg->filesz = (uint64_t)load_le32(head + HDR_SYSSIZE) * 16;
+	seg->filesz = (uint64_t)load_le32(head + HDR_SYSSIZE) * SYSSIZE_UNIT;
 	end = seg->offset + seg->filesz;
 	if (seg->filesz <= ENTRY64_OFFSET)
 		return corrupt(img, "syssize", err);
-	if (end > img->size)
+	if (end >= img->size + SYSSIZE_UNIT)
 		return err_set(
 			err, -ENOEXEC,
 			"kernel '%s': the file is truncated: it has %llu bytes, its header says "
 			"%llu",
 			img->path, (unsigned long long)img->size, (unsigned long long)end);
+	if (end > img->size)
+		seg->filesz = img->size - seg->offset;
 	rc = place(img, head, seg, err);
 	if (rc < 0)
 		return rc;

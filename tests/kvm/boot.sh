@@ -9,6 +9,19 @@ guest "boot: ELF32 by PVH" 7 hello32.elf 'hello from pvh' -p status=7
 guest "boot: ELF64 without a note, by the 64-bit protocol" 7 hello-linux64.elf 'hello from linux64' -p status=7
 guest "boot: --boot linux64" 7 hello.elf 'hello from linux64' --boot linux64 -p status=7
 guest "boot: bzImage" 7 hello.bzimage 'hello from linux64' --no-kvm-check -p status=7
+# memtest86+ is so: the header counts 16 bytes where the file ends after 8 of them.
+{
+	cat "$guests/hello.bzimage"
+	printf 'unpadded'
+} >"$tmp/unpadded.bzimage"
+sectors=$(od -An -tu4 -j $((0x1f4)) -N 4 "$guests/hello.bzimage")
+printf '%08x' $((sectors + 1)) | sed 's/\(..\)\(..\)\(..\)\(..\)/\\x\4\\x\3\\x\2\\x\1/' >"$tmp/escapes"
+printf '%b' "$(cat "$tmp/escapes")" | dd of="$tmp/unpadded.bzimage" bs=1 seek=$((0x1f4)) conv=notrunc status=none
+run_limited "$trivm" run -k "$tmp/unpadded.bzimage" --no-kvm-check -p status=7
+judge "boot: bzImage whose last 16 bytes are not all in the file" 7 'hello from linux64'
+head -c -8 "$tmp/unpadded.bzimage" >"$tmp/truncated.bzimage"
+refused "boot: bzImage that lacks 16 bytes" 'truncated' "$trivm" run -k "$tmp/truncated.bzimage" --no-kvm-check
+
 guest "boot: command line" 0 hello.elf '^cmdline: a "b c"  d=\$x' -p 'a "b c"  d=$x'
 guest "boot: initrd by PVH" 0 hello.elf 'initrd [0-9a-f]+ \+ 100000' -i "$tmp/initrd" -p initrd=z
 guest "boot: initrd with a bzImage" 0 hello.bzimage 'initrd [0-9a-f]+ \+ 100000' --no-kvm-check \
