@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "devices/net/mac.h"
 #include "vmm/option.h"
 #include "vmm/util.h"
 
@@ -156,7 +157,9 @@ static int set_mac(struct net_options *o, const char *value, struct err *err)
 	o->has_mac = true;
 	return net_parse_mac(value, o->mac) == 0
 	               ? 0
-	               : bad(err, "mac", value, "an address like 52:54:00:12:34:56, not a group's");
+	               : bad(err, "mac", value,
+	                     "an address like 52:54:00:12:34:56; a driver takes neither zero nor "
+	                     "a group's (an odd first number: multicast, broadcast)");
 }
 
 static int set_mtu(struct net_options *o, const char *value, struct err *err)

@@ -34,20 +34,6 @@ static struct net *net_of(struct virtio_device *dev)
 	return container_of(dev, struct net, dev);
 }
 
-int net_parse_mac(const char *text, uint8_t mac[NET_MAC_LEN])
-{
-	unsigned b[NET_MAC_LEN];
-	int end = 0;
-
-	if (sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x%n", &b[0], &b[1], &b[2], &b[3], &b[4], &b[5],
-	           &end) != 6 ||
-	    text[end] || (b[0] & 1))
-		return -EINVAL;
-	for (unsigned i = 0; i < NET_MAC_LEN; i++)
-		mac[i] = (uint8_t)b[i];
-	return 0;
-}
-
 static void reset_filter(struct net *net)
 {
 	net_filter_reset(&net->filter, net->config.mac,

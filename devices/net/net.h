@@ -102,7 +102,4 @@ void net_status(struct net *net, struct net_status *status);
  */
 int net_stats(struct net *net, unsigned index, struct datapath_stats *stats);
 
-/* "52:54:00:12:34:56"; not a group address. -EINVAL. */
-int net_parse_mac(const char *text, uint8_t mac[NET_MAC_LEN]);
-
 #endif

@@ -88,6 +88,10 @@ refused "cli: switch with a value" '--test-device' "$trivm" run -k "$ok" --test-
 refused "cli: --exec with another guest" '--exec' "$trivm" run -k "$ok" --exec true
 refused "cli: default guest that is not there" 'vmlinuz' env TRIVM_GUEST="$tmp/none" "$trivm" run
 
+for mac in 00:00:00:00:00:00 ff:ff:ff:ff:ff:ff 01:00:5e:00:00:01; do
+	refused "cli: mac=$mac" "mac=$mac.*neither zero" "$trivm" run -k "$ok" --net "user,mac=$mac"
+done
+
 # KVM
 refused "cli: no /dev/kvm" 'none' "$trivm" run -k "$ok" --kvm "$tmp/none"
 refused "cli: a file that is not KVM" 'letter' "$trivm" run -k "$ok" --kvm "$tmp/letter"

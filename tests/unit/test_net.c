@@ -14,6 +14,7 @@
 #include <linux/virtio_config.h>
 #include <linux/virtio_net.h>
 
+#include "devices/net/mac.h"
 #include "devices/net/net.h"
 #include "devices/net/net_switch.h"
 #include "tests/unit/virtq_driver.h"
@@ -847,6 +848,27 @@ static void addresses_are_parsed(void **state)
 	assert_int_equal(net_parse_mac("52:54:00:12:34", m), -EINVAL);
 	assert_int_equal(net_parse_mac("52:54:00:12:34:56:", m), -EINVAL);
 	assert_int_equal(net_parse_mac("", m), -EINVAL);
+	assert_int_equal(net_parse_mac("52:54:00:12:34:5g", m), -EINVAL);
+	assert_int_equal(net_parse_mac(" 2:54:00:12:34:56", m), -EINVAL);
+	assert_int_equal(net_parse_mac("52:+4:00:12:34:56", m), -EINVAL);
+	assert_int_equal(net_parse_mac("52:0x:00:12:34:56", m), -EINVAL);
+	assert_int_equal(net_parse_mac("152:54:00:12:34:56", m), -EINVAL);
+	assert_int_equal(net_parse_mac("2:0:a:B:0f:F0", m), 0);
+	assert_memory_equal(m, "\x02\0\x0a\x0b\x0f\xf0", 6);
+}
+
+static void addresses_that_no_driver_takes_are_refused(void **state)
+{
+	uint8_t m[6] = "before";
+
+	(void)state;
+	assert_int_equal(net_parse_mac("00:00:00:00:00:00", m), -EINVAL);
+	assert_int_equal(net_parse_mac("0:0:0:0:0:0", m), -EINVAL);
+	assert_int_equal(net_parse_mac("ff:ff:ff:ff:ff:ff", m), -EINVAL);
+	assert_int_equal(net_parse_mac("01:00:5e:00:00:01", m), -EINVAL);
+	assert_int_equal(net_parse_mac("33:33:00:00:00:01", m), -EINVAL);
+	assert_memory_equal(m, "before", 6);
+	assert_int_equal(net_parse_mac("00:00:00:00:00:01", m), 0);
 }
 
 #define TEST(name) cmocka_unit_test(name)
@@ -873,6 +895,7 @@ int main(void)
 		TEST(a_switch_that_is_refused_changes_nothing),
 		TEST(a_switch_that_fails_halfway_is_undone),
 		TEST(addresses_are_parsed),
+		TEST(addresses_that_no_driver_takes_are_refused),
 	};
 
 	alarm(60);

@@ -152,6 +152,8 @@ static void refusals(void **state)
 		{"user,queue-size=3", "a power of two"},
 		{"user,queue-size=2048", "from 2 to 1024"},
 		{"user,mac=01:00:00:00:00:00", "mac=01:00:00:00:00:00"},
+		{"user,mac=00:00:00:00:00:00", "neither zero nor"},
+		{"user,mac=ff:ff:ff:ff:ff:ff", "neither zero nor"},
 		{"user,mac=52:54:00:12:34", "mac="},
 		{"user,mac=52:54:00:12:34:56:78", "mac="},
 		{"user,mtu=67", "from 68"},
