@@ -14,15 +14,21 @@
 #include "vmm/virtio_slots.h"
 
 struct disk {
-	char name[32]; /* disk0, disk1 ..., or what the user called it */
+	char name[32];                      /* disk0, disk1 ..., or what the user called it */
+	const struct disk_options *options; /* borrowed */
 	struct backing backing;
 	struct blk blk;
 	struct virtio_transport transport;
 };
 
-/* Main thread, before the guest runs. On an error nothing is left. Destroying is idempotent. */
-int disk_build(struct disk *disk, const struct disk_options *options, unsigned index, unsigned cpus,
-               struct virtio_slots *slots, const struct memory *mem, struct err *err);
+/*
+ * Build @disks[@index]; those before it are built already, and none of them may have the same file,
+ * unless both are read-only. @options is kept by the caller. Main thread, before the guest runs. On
+ * an error nothing is left. Destroying is idempotent.
+ */
+int disk_build(struct disk *disks, unsigned index, const struct disk_options *options,
+               unsigned cpus, struct virtio_slots *slots, const struct memory *mem,
+               struct err *err);
 void disk_destroy(struct disk *disk);
 
 #endif

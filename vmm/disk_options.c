@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "devices/block/image_format.h"
 #include "vmm/option.h"
 #include "vmm/util.h"
 
@@ -65,12 +66,22 @@ static int set_id(struct disk_options *o, const char *value, struct err *err)
 	return copy(o->id, sizeof(o->id), "id", value, err);
 }
 
+static int set_format(struct disk_options *o, const char *value, struct err *err)
+{
+	if (strcmp(value, "raw") != 0)
+		return option_bad(err, "--disk", "format", value,
+		                  "raw; other images are converted by `qemu-img convert -O raw`");
+	o->raw = true;
+	return 0;
+}
+
 static const struct {
 	const char *name;
 	int (*set)(struct disk_options *o, const char *value, struct err *err);
 } keys[] = {
 	{"discard", set_discard}, {"queues", set_queues}, {"queue-size", set_queue_size},
 	{"serial", set_serial},   {"id", set_id},         {"ring", set_ring},
+	{"format", set_format},
 };
 
 static const struct {
@@ -150,4 +161,17 @@ int disk_options_parse(struct disk_options *o, const char *text, struct err *err
 		rc = set_word(o, word, err);
 	free(words);
 	return rc;
+}
+
+int disk_options_check_format(const struct disk_options *o, struct err *err)
+{
+	const struct image_format *f = o->raw ? NULL : image_format_of_file(o->path);
+
+	if (!f)
+		return 0;
+	return err_set(
+		err, -EINVAL,
+		"--disk %.200s: is a %s image, not a raw one; convert it by `%s %.200s %s`, or "
+		"give format=raw if the guest is to have the file as it is",
+		o->path, f->name, f->tool, o->path, f->to);
 }

@@ -300,8 +300,8 @@ static int build_disks(struct machine *m, struct err *err)
 	if (!m->disks)
 		return -ENOMEM;
 	for (; m->nr_disks < c->nr_disks; m->nr_disks++) {
-		int rc = disk_build(&m->disks[m->nr_disks], &c->disks[m->nr_disks], m->nr_disks,
-		                    c->cpus, &m->virtio, &m->vm.mem, err);
+		int rc = disk_build(m->disks, m->nr_disks, &c->disks[m->nr_disks], c->cpus,
+		                    &m->virtio, &m->vm.mem, err);
 
 		if (rc < 0) {
 			destroy_disks(m);

@@ -439,6 +439,8 @@ static int prepare(struct session *s, struct err *err)
 
 	if (rc == 0)
 		rc = boot_open(&s->kernel, kernel, s->config.boot, err);
+	for (unsigned i = 0; rc == 0 && i < s->config.nr_disks; i++)
+		rc = disk_options_check_format(&s->config.disks[i], err);
 	if (rc == 0 && access(s->config.kvm_path, F_OK) == 0) /* else kvm_open() says why */
 		rc = check_kvm(s, err);
 	if (rc == -ENOTSUP)

@@ -230,6 +230,18 @@ int backing_open(struct backing *b, const struct backing_config *config, struct 
 	return rc;
 }
 
+bool backing_is(const struct backing *b, const char *path)
+{
+	struct stat mine, other;
+
+	if (fstat(b->fd, &mine) < 0 || stat(path, &other) < 0)
+		return false;
+	/* A block device may have several nodes. */
+	if (S_ISBLK(mine.st_mode) && S_ISBLK(other.st_mode))
+		return mine.st_rdev == other.st_rdev;
+	return mine.st_dev == other.st_dev && mine.st_ino == other.st_ino;
+}
+
 void backing_close(struct backing *b)
 {
 	if (b->fd < 0)

@@ -47,6 +47,12 @@ struct backing {
  * of 512 bytes, ... Main thread. On an error nothing is left.
  */
 int backing_open(struct backing *b, const struct backing_config *config, struct err *err);
+
+/*
+ * Is what @path names, by whatever path or link, the file or block device that is open in @b?
+ * False also if @path names nothing. Main thread.
+ */
+bool backing_is(const struct backing *b, const char *path);
 void backing_close(struct backing *b); /* idempotent; zero is not valid, fd -1 is */
 
 /*

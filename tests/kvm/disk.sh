@@ -59,5 +59,47 @@ refused "disk: missing" 'none.img: no such file; .*truncate' "$trivm" run -k "$g
 refused "disk: a directory" 'a directory' "$trivm" run -k "$guests/hello.elf" --disk "$tmp"
 refused "disk: empty" 'empty.img: empty' "$trivm" run -k "$guests/hello.elf" --disk "$tmp/empty.img"
 refused "disk: 1000 bytes" 'odd.img: 1000 bytes are not a multiple of 512' "$trivm" run -k "$guests/hello.elf" --disk "$tmp/odd.img"
-refused "disk: the same one twice" 'disk.img: in use by another' "$trivm" run -k "$guests/hello.elf" --disk "$tmp/disk.img" --disk "$tmp/disk.img"
+ln -s disk.img "$tmp/symlink.img"
+ln "$tmp/disk.img" "$tmp/hard.img"
+mkdir -p "$tmp/way"
+for again in disk.img symlink.img hard.img way/../disk.img; do
+	refused "disk: the same one twice ($again)" "$again: this virtual machine has it already, as disk0 " \
+		"$trivm" run -k "$guests/hello.elf" --disk "$tmp/disk.img" --disk "$tmp/$again"
+done
+refused "disk: the same one twice, once read-only" 'has it already, as own ' \
+	"$trivm" run -k "$guests/hello.elf" --disk "$tmp/disk.img,ro,id=own" --disk "$tmp/symlink.img"
+exec 8<>"$tmp/disk.img"
+if python3 -c 'import fcntl, struct; fcntl.fcntl(8, 37, struct.pack("hhqqi", fcntl.F_WRLCK, 0, 0, 0, 0))'; then
+	refused "disk: in use by another program" 'disk.img: in use by another' \
+		"$trivm" run -k "$guests/hello.elf" --disk "$tmp/disk.img"
+else
+	fail "disk: in use by another program" "the test could not lock the file"
+fi
+exec 8<&-
+
+# An image that is not raw: refused, unless the user says so, or the guest itself has written it.
+printf 'QFI\373\0\0\0\003%0504d' 0 >"$tmp/x.qcow2"
+refused "disk: a qcow2 image" 'x.qcow2: is a qcow2 image.*qemu-img convert -O raw .*format=raw' \
+	"$trivm" run -k "$guests/hello.elf" --disk "$tmp/x.qcow2"
+refused "disk: a qcow2 image, read-only" 'x.qcow2: is a qcow2 image' \
+	"$trivm" run -k "$guests/hello.elf" --disk "$tmp/x.qcow2,ro"
+refused "disk: format=qcow2" 'format=qcow2: expected raw' "$trivm" run -k "$guests/hello.elf" --disk "$tmp/x.qcow2,format=qcow2"
+guest "disk: a qcow2 image with format=raw" 0 hello.elf 'hello from' --disk "$tmp/x.qcow2,format=raw"
+truncate -s 1M "$tmp/own.img"
+name="disk: a guest that has written an image to it may boot again"
+: >"$tmp/out"
+"$trivm" run --control "$tmp/own.sock" -k "$guests/end.elf" -p how=halt --disk "$tmp/own.img" >"$tmp/out" 2>"$tmp/err" </dev/null &
+pid=$!
+if wait_line "$tmp/out" halting; then
+	printf 'QFI\373\0\0\0\003' | dd of="$tmp/own.img" conv=notrunc status=none
+	: >"$tmp/out"
+	"$trivm" ctl --control "$tmp/own.sock" reset >/dev/null 2>>"$tmp/err"
+	wait_line "$tmp/out" halting && "$trivm" ctl --control "$tmp/own.sock" quit >/dev/null
+	wait_pid $pid
+	judge "$name" 123
+else
+	kill -KILL $pid
+	fail "$name" "the guest did not start"
+fi
+
 guest "disk: the same one twice, read-only" 0 hello.elf 'hello from' --disk "$tmp/disk.img,ro" --disk "$tmp/disk.img,ro"
