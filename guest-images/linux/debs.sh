@@ -140,7 +140,48 @@ debs_real() {
 	echo "$real"
 }
 
-# debs_root DIR: a new root folder with the merged /usr that bookworm's packages expect.
+# debs_choose NEED...: for each "this|that" the first package that apt has a version of, one a line. Releases name
+# some packages differently. Where none is known, once more with fresh lists.
+debs_choose() {
+	debs_known "$@" 2>/dev/null || { debs_update && debs_known "$@"; }
+}
+
+debs_known() {
+	local need name names known
+	names=$(printf '%s\n' "$@" | tr '|' '\n')
+	# shellcheck disable=SC2086 # names of packages have no spaces
+	known=$(LC_ALL=C apt-cache -c "$debs_apt/conf" policy $names </dev/null |
+		awk '/^[^ ]/ {name = $1} $1 == "Candidate:" && $2 != "(none)" {print name}')
+	for need in "$@"; do
+		for name in ${need//|/ }; do
+			[[ $'\n'$known$'\n' == *$'\n'"$name:"$'\n'* ]] && echo "$name" && continue 2
+		done
+		debs_say "the package sources of this host have none of: ${need//|/, }"
+		return 1
+	done
+}
+
+# debs_plain_modules DIR: kernel modules below DIR that are compressed (Debian 13's, .ko.xz) are unpacked. busybox's
+# modprobe may not know the format, and under emulation unpacking is what a boot would spend its time on.
+debs_plain_modules() {
+	local format tool
+	for format in xz:xz zst:zstd gz:gzip; do
+		tool=${format#*:} format=${format%:*}
+		[ -n "$(find "$1" -name "*.ko.$format" -print -quit)" ] || continue
+		command -v "$tool" >/dev/null || {
+			debs_say "$tool is missing, which unpacks kernel modules (.ko.$format); tools/deps run installs it"
+			return 1
+		}
+		find "$1" -name "*.ko.$format" -print0 | xargs -0 -n 64 -P "$(nproc)" "$tool" -d -q || {
+			debs_say "the kernel modules below $1 could not be unpacked"
+			return 1
+		}
+	done
+	# What the package says of its modules names them as they were.
+	find "$1" -name 'modules.order' -exec sed -i -E 's/\.ko\.(xz|zst|gz)$/.ko/' {} +
+}
+
+# debs_root DIR: a new root folder with the merged /usr that the packages of Debian 12 and later expect.
 debs_root() {
 	local d
 	mkdir -p "$1"
