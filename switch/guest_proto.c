@@ -24,7 +24,9 @@
 
 #include "switch/guest.h"
 #include "switch/sw.h"
+#include "switch/uplink.h"
 #include "vmm/fd.h"
+#include "vmm/log.h"
 #include "vmm/util.h"
 
 #define REPLY 1
@@ -341,6 +343,23 @@ static int set_vring_err(struct guest *g, struct err *err)
 
 /* --- Device --- */
 
+/* A longer frame than the host's interface takes is lost there, and nobody counts it. */
+static void check_mtu(struct guest *g)
+{
+	for (unsigned i = 0; i < g->sw->nr_uplinks; i++) {
+		const struct uplink *u = g->sw->uplinks[i];
+
+		if (uplink_mtu(u) && g->mtu > uplink_mtu(u))
+			log_limited(
+				&g->limit, LOG_WARN,
+				"port %s: its MTU is %llu, that of uplink %s is %u: longer "
+				"frames may be lost there: use mtu=%llu on the uplink, or lower "
+				"the guest's",
+				g->port.name, (unsigned long long)g->mtu, uplink_name(u),
+				uplink_mtu(u), (unsigned long long)g->mtu);
+	}
+}
+
 static int net_set_mtu(struct guest *g, struct err *err)
 {
 	uint64_t mtu = g->rx.msg.p.u64;
@@ -349,6 +368,7 @@ static int net_set_mtu(struct guest *g, struct err *err)
 		return err_set(err, -EINVAL, "MTU %llu is not in %u..%u", (unsigned long long)mtu,
 		               MTU_MIN, MTU_MAX);
 	g->mtu = mtu;
+	check_mtu(g);
 	return 0;
 }
 

@@ -76,6 +76,22 @@ static int open_signals(struct session *s)
 	return loop_add(&s->sw.loop, &s->signals, s->signal_fd, EPOLLIN, on_signal);
 }
 
+/* mtu= of a tap: the user network was opened with it. */
+static int set_uplink_mtu(struct port *port, const struct uplink_options *o, struct err *err)
+{
+	int rc = o->mtu && port->mtu != o->mtu && port->ops->set_mtu
+	                 ? port->ops->set_mtu(port, o->mtu)
+	                 : 0;
+
+	if (rc == 0)
+		return 0;
+	return err_set(
+		err, rc,
+		"--uplink %s: mtu=%u: the interface has %u, and it cannot be changed: %s: sudo "
+		"ip link set %s mtu %u",
+		o->id, o->mtu, port->mtu, strerror(-rc), port_interface(port), o->mtu);
+}
+
 static int open_uplink(struct session *s, const struct uplink_options *o, struct err *err)
 {
 	struct uplink_config config = {.id = o->id, .vlan = o->vlan, .isolated = o->isolated};
@@ -86,6 +102,11 @@ static int open_uplink(struct session *s, const struct uplink_options *o, struct
 	int rc = o->kind == UPLINK_TAP ? port_tap_open(&config.port, &tap, err)
 	                               : port_user_open(&config.port, &o->user, err);
 
+	if (rc == 0) {
+		rc = set_uplink_mtu(config.port, o, err);
+		if (rc < 0)
+			port_close(config.port);
+	}
 	if (rc == 0)
 		rc = uplink_create(&u, &s->sw, &config, err);
 	if (rc < 0)

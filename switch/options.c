@@ -109,12 +109,27 @@ static int uplink_kind(struct uplink_options *u, char *word, struct err *err)
 	return 0;
 }
 
+/* "mtu=". For the user network the limit is libslirp's, for a tap the kernel's. */
+static int uplink_mtu(struct uplink_options *u, const char *word, struct err *err)
+{
+	unsigned long max = u->kind == UPLINK_USER ? PORT_USER_MTU_MAX : 65521, n;
+
+	if (parse_number(word + 4, 68, max, &n) < 0)
+		return err_set(err, -EINVAL, "--uplink %s: %s: expected bytes from 68 to %lu",
+		               u->id, word, max);
+	u->mtu = (unsigned)n;
+	u->user.mtu = u->mtu;
+	return 0;
+}
+
 static int uplink_word(struct uplink_options *u, char *word, struct err *err)
 {
 	int rc = common_word("--uplink", word, &u->id, &u->vlan, &u->isolated, err);
 
 	if (rc <= 0)
 		return rc;
+	if (strncmp(word, "mtu=", 4) == 0)
+		return uplink_mtu(u, word, err);
 	if (u->kind == UPLINK_TAP && strncmp(word, "bridge=", 7) == 0 && word[7]) {
 		u->bridge = word + 7;
 		return 0;
@@ -129,9 +144,10 @@ static int uplink_word(struct uplink_options *u, char *word, struct err *err)
 			               "--uplink user: more than %d hostfwd=", PORT_FORWARDS_MAX);
 		return port_parse_forward(word + 8, &u->user.forwards[u->user.nr_forwards++], err);
 	}
-	return err_set(
-		err, -EINVAL, "--uplink %s: %s: expected id=NAME, vlan=N, isolated%s", u->id, word,
-		u->kind == UPLINK_TAP ? " or bridge=NAME" : ", restricted or hostfwd=FORWARD");
+	return err_set(err, -EINVAL, "--uplink %s: %s: expected id=NAME, vlan=N, mtu=N, isolated%s",
+	               u->id, word,
+	               u->kind == UPLINK_TAP ? " or bridge=NAME"
+	                                     : ", restricted or hostfwd=FORWARD");
 }
 
 static int set_uplink(struct options *o, char *value, struct err *err)
@@ -207,7 +223,7 @@ static const struct option options[] = {
          .set = set_port},
 	{"uplink", "KIND[,OPTION...]",
          "a port to the host: tap, tap:NAME or user (no privileges needed);\n"
-         "repeatable. OPTIONs: id=NAME, vlan=N, isolated; tap: bridge=NAME;\n"
+         "repeatable. OPTIONs: id=NAME, vlan=N, mtu=N, isolated; tap: bridge=NAME;\n"
          "user: hostfwd=tcp:[ADDR]:PORT-[ADDR]:PORT, restricted",
          .set = set_uplink},
 	{"poll", "[US]",

@@ -22,6 +22,7 @@ struct uplink_options {
 	const char *id;
 	const char *tap;    /* NULL: make one */
 	const char *bridge; /* NULL: none */
+	unsigned mtu;       /* 0: what the interface has; user: PORT_USER_MTU */
 	struct port_user_config user;
 	uint16_t vlan;
 	bool isolated;

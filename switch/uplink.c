@@ -279,3 +279,13 @@ struct sw_port *uplink_port(struct uplink *u)
 {
 	return &u->port;
 }
+
+unsigned uplink_mtu(const struct uplink *u)
+{
+	return u->host->mtu;
+}
+
+const char *uplink_name(const struct uplink *u)
+{
+	return u->port.name;
+}

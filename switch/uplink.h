@@ -31,6 +31,9 @@ void uplink_retry(struct uplink *u);
 
 /* What it is, for people. */
 void uplink_describe(const struct uplink *u, char *buf, size_t len);
+/* Bytes behind the Ethernet header that pass; 0: not known. */
+unsigned uplink_mtu(const struct uplink *u);
+const char *uplink_name(const struct uplink *u);
 struct sw_port *uplink_port(struct uplink *u);
 
 #endif

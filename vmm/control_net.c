@@ -86,6 +86,8 @@ int control_net_datapath(void *opaque, struct jsonrpc_call *call)
 	                         s.datapath, "port", nic->wire, "driver", report.running, "rings",
 	                         (int)report.rings, "frames", (int)report.frames, "gap_us",
 	                         (json_int_t)report.gap_us);
+	if (report.warning[0])
+		json_object_set_new(call->result, "warning", json_string(report.warning));
 	event = json_copy(call->result);
 	json_object_del(event, "id");
 	json_object_set_new(event, "device", json_string(nic->name));

@@ -350,6 +350,11 @@ static int check(const struct net_options *o, struct err *err)
 		               "--net socket, wait, fallback: only with datapath=vhost-user (a "
 		               "port is called "
 		               "port=socket:PATH)");
+	if (o->mtu > PORT_USER_MTU_MAX && o->port == NET_PORT_USER)
+		return err_set(err, -EINVAL,
+		               "--net mtu=%u: the user network carries at most %u: use mtu=%u, or "
+		               "port=tap",
+		               o->mtu, PORT_USER_MTU_MAX, PORT_USER_MTU_MAX);
 	if (o->user.nr_forwards && o->port != NET_PORT_USER)
 		return err_set(err, -EINVAL, "--net hostfwd: only with port=user");
 	if (o->bridge[0] && (o->port != NET_PORT_TAP || o->where[0]))

@@ -25,7 +25,8 @@ static uint64_t masked(const struct net_options *o)
 	       (o->switchable & BIT(NET_DATAPATH_VHOST_USER) ? NOT_EVERYWHERE : 0);
 }
 
-static int open_port(const struct net_options *o, struct port **port, struct err *err)
+/* @mtu: of an interface or a network that exists for this NIC only; 0: the usual one. */
+static int open_wire(const struct net_options *o, unsigned mtu, struct port **port, struct err *err)
 {
 	struct port_tap_config tap = {
 		.name = o->where[0] ? o->where : NULL,
@@ -34,6 +35,7 @@ static int open_port(const struct net_options *o, struct port **port, struct err
 		.queues = o->queues,
 		.vnet_hdr = o->offloads,
 	};
+	struct port_user_config user = o->user;
 	struct port_socket_config sock = {
 		.path = o->where,
 		.server = o->server,
@@ -43,7 +45,8 @@ static int open_port(const struct net_options *o, struct port **port, struct err
 
 	switch (o->port) {
 	case NET_PORT_USER:
-		return port_user_open(port, &o->user, err);
+		user.mtu = mtu;
+		return port_user_open(port, &user, err);
 	case NET_PORT_FD:
 		tap.fd = o->fd;
 		tap.name = NULL;
@@ -56,6 +59,17 @@ static int open_port(const struct net_options *o, struct port **port, struct err
 		return port_none_open(port, o->queues, err);
 	}
 	return err_set(err, -EINVAL, "--net: no such port");
+}
+
+static int open_port(const struct nic *nic, const struct net_options *o, struct port **port,
+                     struct err *err)
+{
+	unsigned mtu = nic_mtu_of_new_port(nic, o);
+	int rc = open_wire(o, mtu, port, err);
+
+	if (rc == 0)
+		nic_mtu_apply(nic, o, *port, mtu);
+	return rc;
 }
 
 static int open_vmm(const struct nic *nic, const struct net_options *o, struct port *port,
@@ -97,7 +111,7 @@ static int open_vhost_user(const struct nic *nic, const struct net_options *o, s
 		.wait_s = o->wait_s,
 		.pairs = o->queues,
 		.queue_size = o->queue_size,
-		.mtu = (uint16_t)o->mtu,
+		.mtu = nic->has_net ? nic->net.config.mtu : nic_mtu(o, NULL),
 		.packed = o->packed,
 	};
 
@@ -136,11 +150,11 @@ static int build_net(struct nic *nic, const struct memory *mem, struct err *err)
 	const struct net_options *o = &nic->options;
 	struct net_config c = {
 		.name = nic->name,
-		.mtu = (uint16_t)o->mtu,
 		.pairs = o->queues,
 		.queue_size = o->queue_size,
 		.masked = masked(o),
 	};
+	char warning[320];
 	struct datapath *dp;
 	int rc;
 
@@ -152,7 +166,7 @@ static int build_net(struct nic *nic, const struct memory *mem, struct err *err)
 			return err_errno(err, -errno, "--net mac: getrandom");
 		c.mac[0] = (uint8_t)((c.mac[0] & ~1u) | 2);
 	}
-	rc = needs_port(o) ? open_port(o, &nic->port, err) : 0;
+	rc = needs_port(o) ? open_port(nic, o, &nic->port, err) : 0;
 	if (rc == 0 && o->pcap[0])
 		rc = pcap_open(&nic->pcap, o->pcap, err);
 	if (rc == 0)
@@ -160,8 +174,10 @@ static int build_net(struct nic *nic, const struct memory *mem, struct err *err)
 	if (rc < 0)
 		return rc;
 	describe_wire(nic);
+	c.mtu = nic_mtu(o, nic->port);
 	net_init(&nic->net, &c, dp, mem);
 	nic->has_net = true;
+	nic_mtu_check(nic, warning, sizeof(warning));
 	return 0;
 }
 
@@ -216,7 +232,7 @@ int nic_move(struct nic *nic, const struct net_options *next, struct datapath **
 	int rc = 0;
 
 	if (own_port)
-		rc = open_port(next, &port, err);
+		rc = open_port(nic, next, &port, err);
 	else if (needs_port(next) && !needs_port(&nic->options))
 		port_drain(port); /* what came while nobody listened is old */
 	if (rc < 0)
@@ -236,9 +252,11 @@ int nic_move(struct nic *nic, const struct net_options *next, struct datapath **
 	} else if (rc == 0 && !same_port) {
 		close_port(nic); /* the next one that needs a port needs another */
 	}
-	if (rc == 0)
-		nic_became(nic, next);
-	return rc;
+	if (rc < 0)
+		return rc;
+	nic_became(nic, next);
+	nic_mtu_check(nic, report->warning, sizeof(report->warning));
+	return 0;
 }
 
 int nic_switch(struct nic *nic, const char *spec, struct net_switch_report *report, struct err *err)

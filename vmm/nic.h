@@ -65,6 +65,22 @@ int nic_move(struct nic *nic, const struct net_options *next, struct datapath **
 /* The options have become @next: what is said of the NIC. */
 void nic_became(struct nic *nic, const struct net_options *next);
 
+/* --- nic_mtu.c. Main thread. --- */
+
+/*
+ * What the driver is offered as the MTU of a NIC with @o: mtu=, or @port's (NULL: that of the port
+ * that a fallback will have, as far as it can be seen). 0: none is known.
+ */
+uint16_t nic_mtu(const struct net_options *o, const struct port *port);
+/* For a port that is opened for @nic and @o: what it is to carry. 0: what such a port usually does. */
+unsigned nic_mtu_of_new_port(const struct nic *nic, const struct net_options *o);
+/* Give @port's interface what mtu= says, and one that exists for this NIC only @mtu, if we may. */
+void nic_mtu_apply(const struct nic *nic, const struct net_options *o, struct port *port,
+                   unsigned mtu);
+/* Does the port carry what the guest may send, and with mtu= the other way? If not: @warning, which
+ * is logged, too; else "". */
+void nic_mtu_check(const struct nic *nic, char *warning, size_t size);
+
 /* --- nic_failover.c. Main thread. --- */
 
 /* Watch the back-end, if the options name a fallback for it; and leave that. */

@@ -31,7 +31,7 @@ struct datapath_vhost_user_config {
 	uint32_t wait_s;
 	unsigned pairs;
 	uint16_t queue_size;
-	uint16_t mtu; /* 0: not said */
+	uint16_t mtu; /* what the driver is offered; 0: none */
 	bool packed;  /* the user wants packed rings: an error if the back-end has none */
 };
 

@@ -113,6 +113,8 @@ static int parse(struct link_info *info, struct nlmsghdr *nh, size_t size)
 
 		if (type == IFLA_MASTER && RTA_PAYLOAD(a) >= sizeof(info->master))
 			memcpy(&info->master, RTA_DATA(a), sizeof(info->master));
+		else if (type == IFLA_MTU && RTA_PAYLOAD(a) >= sizeof(info->mtu))
+			memcpy(&info->mtu, RTA_DATA(a), sizeof(info->mtu));
 		else if (type == IFLA_ADDRESS && RTA_PAYLOAD(a) == sizeof(info->address))
 			memcpy(info->address, RTA_DATA(a), sizeof(info->address));
 		else if (type == IFLA_STATS64)

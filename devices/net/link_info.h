@@ -13,6 +13,7 @@ struct link_info {
 	unsigned index;
 	unsigned flags;  /* IFF_UP ... */
 	unsigned master; /* index of the bridge it is on, or 0 */
+	unsigned mtu;    /* bytes behind the Ethernet header */
 	char kind[32];   /* "tun", "bridge", "macvtap" ...; "" : hardware or loopback */
 
 	unsigned char address[6];

@@ -13,10 +13,11 @@
 #include "vmm/err.h"
 
 struct net_switch_report {
-	bool running;    /* a driver was there; if not, the rest is 0 */
-	unsigned rings;  /* handed over */
-	unsigned frames; /* of the guest that waited in them at that moment, to be transmitted */
-	uint64_t gap_us; /* from the first ring's stop to the last one's start */
+	bool running;      /* a driver was there; if not, the rest is 0 */
+	unsigned rings;    /* handed over */
+	unsigned frames;   /* of the guest that waited in them at that moment, to be transmitted */
+	uint64_t gap_us;   /* from the first ring's stop to the last one's start */
+	char warning[320]; /* the caller's: what the user has to know about the new port; "" */
 };
 
 /*

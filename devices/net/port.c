@@ -32,6 +32,11 @@ void port_close(struct port *port)
 		port->ops->close(port);
 }
 
+const char *port_interface(const struct port *port)
+{
+	return port->ops->interface ? port->ops->interface(port) : "";
+}
+
 /* --- none --- */
 
 static int none_set_offloads(struct port *port, uint64_t guest_offloads)

@@ -55,17 +55,27 @@ struct port_ops {
 	 * it does not. Main thread.
 	 */
 	int (*counts)(const struct port *port, struct port_counts *counts);
+	/*
+	 * Give the host's interface this MTU; port->mtu follows. -EPERM: the caller lacks
+	 * CAP_NET_ADMIN; -ENODEV: the interface is in another network namespace; or what the kernel
+	 * answers. NULL: the port's MTU is fixed when the port is opened. Main thread.
+	 */
+	int (*set_mtu)(struct port *port, unsigned mtu);
+	/* The host's interface, by its name. NULL: there is none. */
+	const char *(*interface)(const struct port *port);
 	/* Threads joined, descriptors closed, memory freed, @port too. */
 	void (*close)(struct port *port);
 };
 
-/* Embedded in the implementer; constant after the open call. */
+/* Embedded in the implementer; constant after the open call, but for mtu. */
 struct port {
 	const struct port_ops *ops;
 	const char *kind;         /* "tap" ... */
 	unsigned queues;          /* fds that there are */
 	int fds[PORT_QUEUES_MAX]; /* the port's own; -1 with "none": write nowhere, nothing comes */
 	bool vnet_hdr;
+	unsigned mtu; /* bytes behind the Ethernet header that pass; 0: no limit is known */
+	bool own;     /* the interface exists only for this port: nobody else has set it up */
 	uint64_t host_offloads;  /* VIRTIO_NET_F_CSUM, HOST_*: what may be written to it */
 	uint64_t guest_offloads; /* VIRTIO_NET_F_GUEST_*: what it may hand us if asked */
 };
@@ -83,6 +93,8 @@ struct port_tap_config {
 int port_tap_open(struct port **port, const struct port_tap_config *config, struct err *err);
 
 #define PORT_FORWARDS_MAX 32
+#define PORT_USER_MTU     1500  /* unless the user says */
+#define PORT_USER_MTU_MAX 65520 /* libslirp takes no more */
 
 /* hostfwd=tcp:127.0.0.1:2222-10.0.2.15:22 */
 struct port_forward {
@@ -95,6 +107,7 @@ struct port_user_config {
 	unsigned nr_forwards;
 	struct port_forward forwards[PORT_FORWARDS_MAX];
 	bool restricted; /* the guest reaches nobody but the forwards' peers */
+	unsigned mtu;    /* 0: PORT_USER_MTU; at most PORT_USER_MTU_MAX */
 };
 int port_user_open(struct port **port, const struct port_user_config *config, struct err *err);
 
@@ -109,6 +122,9 @@ int port_socket_open(struct port **port, const struct port_socket_config *config
 int port_none_open(struct port **port, unsigned queues, struct err *err);
 
 void port_close(struct port *port); /* NULL: nothing */
+
+/* The name of the host's interface that @port is, or "". */
+const char *port_interface(const struct port *port);
 
 /* Throw away the frames that wait in @port, as far as there are some now. No datapath uses it. */
 void port_drain(const struct port *port);

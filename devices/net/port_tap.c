@@ -135,18 +135,29 @@ static void tap_describe(const struct port *port, char *buf, size_t len)
  * The interface may have been moved to another namespace, or come from there: one of the same name
  * in ours is taken for it only if it has the address that the file says.
  */
-static int tap_counts(const struct port *port, struct port_counts *c)
+static int own_interface(const struct tap *t, struct link_info *info)
 {
-	const struct tap *t = container_of(port, const struct tap, port);
 	struct ifreq ifr = {0};
-	struct link_info i;
-	bool tun;
-	int rc = link_info_get(t->name, &i);
+	int rc = link_info_get(t->name, info);
 
 	if (rc < 0)
 		return rc;
-	if (!i.counted || ioctl(port->fds[0], SIOCGIFHWADDR, &ifr) < 0 ||
-	    memcmp(ifr.ifr_hwaddr.sa_data, i.address, sizeof(i.address)) != 0)
+	if (ioctl(t->port.fds[0], SIOCGIFHWADDR, &ifr) < 0 ||
+	    memcmp(ifr.ifr_hwaddr.sa_data, info->address, sizeof(info->address)) != 0)
+		return -ENODEV;
+	return 0;
+}
+
+static int tap_counts(const struct port *port, struct port_counts *c)
+{
+	const struct tap *t = container_of(port, const struct tap, port);
+	struct link_info i;
+	bool tun;
+	int rc = own_interface(t, &i);
+
+	if (rc < 0)
+		return rc;
+	if (!i.counted)
 		return -ENODEV;
 	/* The host receives from a tap what the guest sends. A macvtap sends it, as a NIC would. */
 	tun = strcmp(i.kind, "tun") == 0;
@@ -158,6 +169,36 @@ static int tap_counts(const struct port *port, struct port_counts *c)
 	c->from_guest_bytes = tun ? i.rx_bytes : i.tx_bytes;
 	c->from_guest_dropped = tun ? i.rx_dropped : i.tx_dropped;
 	return 0;
+}
+
+static int interface_ioctl(unsigned long what, struct ifreq *ifr)
+{
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), rc = 0;
+
+	if (fd < 0 || ioctl(fd, what, ifr) < 0)
+		rc = -errno;
+	fd_close(&fd);
+	return rc;
+}
+
+static const char *tap_interface(const struct port *port)
+{
+	return container_of(port, const struct tap, port)->name;
+}
+
+static int tap_set_mtu(struct port *port, unsigned mtu)
+{
+	struct tap *t = tap_of(port);
+	struct ifreq ifr = {.ifr_mtu = (int)mtu};
+	struct link_info info;
+	int rc = own_interface(t, &info);
+
+	memcpy(ifr.ifr_name, t->name, IFNAMSIZ);
+	if (rc == 0 && info.mtu != mtu)
+		rc = interface_ioctl(SIOCSIFMTU, &ifr);
+	if (rc == 0)
+		port->mtu = mtu;
+	return rc;
 }
 
 static void tap_close(struct port *port)
@@ -173,6 +214,8 @@ static const struct port_ops tap_ops = {
 	.set_queues = tap_set_queues,
 	.describe = tap_describe,
 	.counts = tap_counts,
+	.set_mtu = tap_set_mtu,
+	.interface = tap_interface,
 	.close = tap_close,
 };
 
@@ -404,16 +447,6 @@ static int open_existing(struct tap *t, const struct port_tap_config *config, st
 	return rc < 0 ? attach_error(config->name, &info, t->multi_queue, rc, err) : 0;
 }
 
-static int interface_ioctl(unsigned long what, struct ifreq *ifr)
-{
-	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), rc = 0;
-
-	if (fd < 0 || ioctl(fd, what, ifr) < 0)
-		rc = -errno;
-	fd_close(&fd);
-	return rc;
-}
-
 /*
  * A bridge whose address nobody has set has the lowest one of its ports', and a tap is made with a
  * random one: coming and going, it would change the bridge's address, and with it the host's, for
@@ -561,6 +594,7 @@ static int set_up_header(struct tap *t, bool offloads, struct err *err)
 static int open_any(struct tap *t, const struct port_tap_config *config, struct err *err)
 {
 	bool made = config->fd < 0 && !config->name;
+	struct link_info info;
 	int rc;
 
 	t->port.vnet_hdr = config->vnet_hdr;
@@ -577,9 +611,10 @@ static int open_any(struct tap *t, const struct port_tap_config *config, struct 
 	rc = tap_set_queues(&t->port, 1);
 	if (rc < 0)
 		return err_errno(err, rc, "port=tap: %s: cannot detach queues", t->name);
-	if (made)
-		rc = bring_up(t, err);
-	return rc;
+	if (own_interface(t, &info) == 0)
+		t->port.mtu = info.mtu;
+	t->port.own = made;
+	return made ? bring_up(t, err) : 0;
 }
 
 /*

@@ -43,8 +43,7 @@
 #include "vmm/log.h"
 #include "vmm/util.h"
 
-#define BATCH         64 /* frames of the guest's before the host's sockets have their turn */
-#define MTU           1500
+#define BATCH         64   /* frames of the guest's before the host's sockets have their turn */
 #define QUIET_MAX     3    /* empty wake-ups before sleeping for good */
 #define SLIRP_IDLE_MS 1000 /* what libslirp asks for when nothing is open */
 
@@ -368,8 +367,8 @@ static int start_slirp(struct user_port *u, struct err *err)
 		.in_enabled = true,
 		.in6_enabled = true,
 		.vprefix_len = 64,
-		.if_mtu = MTU,
-		.if_mru = MTU,
+		.if_mtu = u->port.mtu,
+		.if_mru = u->port.mtu,
 	};
 
 	inet_pton(AF_INET, "10.0.2.0", &cfg.vnetwork);
@@ -509,6 +508,8 @@ int port_user_open(struct port **port, const struct port_user_config *config, st
 		u->port.fds[i] = -1;
 	u->stop_fd = u->pair = -1;
 	u->restricted = config->restricted;
+	u->port.mtu = config->mtu ? config->mtu : PORT_USER_MTU;
+	u->port.own = true;
 	rc = set_up(u, config, err);
 	if (rc < 0) {
 		user_close(&u->port);

@@ -62,7 +62,7 @@ judge "switch: --help" 0 '--port PATH' '--uplink KIND'
 run_limited "$switch" --version
 judge "switch: --version" 0 '^trivm-switch [0-9]'
 for bad in "" "--port" "--port ," "--port a,vlan=4095" "--port a,junk" "--port a --port a" "--port a --uplink junk" \
-	"--port a --uplink tap,hostfwd=tcp::1-:2" "--port a --age 0" "--port a --poll=0" "--port a --wait x" "--junk"; do
+	"--port a --uplink tap,hostfwd=tcp::1-:2" "--port a --uplink user,mtu=65521" "--port a --uplink tap,mtu=67" "--port a --age 0" "--port a --poll=0" "--port a --wait x" "--junk"; do
 	# shellcheck disable=SC2086
 	run_limited "$switch" $bad
 	judge "switch: wrong usage '$bad'" 2 'trivm-switch: error: .'

@@ -157,6 +157,8 @@ static void refusals(void **state)
 		{"user,mac=52:54:00:12:34", "mac="},
 		{"user,mac=52:54:00:12:34:56:78", "mac="},
 		{"user,mtu=67", "from 68"},
+		{"user,mtu=65521", "at most 65520"},
+		{"mtu=65535,port=user", "use mtu=65520"},
 		{"user,offloads=maybe", "expected off or on"},
 		{"user,notify=x", "ioeventfd or exit"},
 		{"user,inject=x", "irqfd or ioctl"},

@@ -385,6 +385,60 @@ static void counts_of_the_interface(void **state)
 	tap_delete("moved", IFF_TAP);
 }
 
+static void set_mtu(const char *name, int mtu)
+{
+	struct ifreq ifr = {.ifr_mtu = mtu};
+	int fd = socket(AF_INET, SOCK_DGRAM, 0);
+
+	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", name);
+	assert_int_equal(ioctl(fd, SIOCSIFMTU, &ifr), 0);
+	close(fd);
+}
+
+static void mtu_is_the_interfaces(void **state)
+{
+	struct port_tap_config c = {.queues = 1};
+	struct link_info info;
+	struct port *port;
+
+	(void)state;
+	need_tap();
+	tap_add("small", IFF_TAP, 0, true);
+	set_mtu("small", 1450);
+	port = open_tap("small", 1, true);
+	assert_int_equal(port->mtu, 1450);
+	assert_false(port->own);
+	assert_string_equal(port_interface(port), "small");
+	assert_int_equal(port->ops->set_mtu(port, 9000), 0);
+	assert_int_equal(port->mtu, 9000);
+	assert_int_equal(link_info_get("small", &info), 0);
+	assert_int_equal(info.mtu, 9000);
+	/* The kernel has the last word; then everything is as it was. */
+	assert_true(port->ops->set_mtu(port, 70000) < 0);
+	assert_int_equal(port->mtu, 9000);
+	port_close(port);
+	tap_delete("small", IFF_TAP);
+
+	/* A file that was handed over. */
+	c.fd = make_file("file", IFF_TAP | IFF_NO_PI);
+	set_mtu("file", 1300);
+	assert_int_equal(port_tap_open(&port, &c, NULL), 0);
+	assert_int_equal(port->mtu, 1300);
+	port_close(port);
+
+	/* Its name is another interface's now: that one is left alone. */
+	tap_add("other", IFF_TAP, 0, true);
+	port = open_tap(NULL, 1, true);
+	assert_int_equal(port->mtu, 1500);
+	assert_true(port->own);
+	snprintf((char *)port_interface(port), 6, "other");
+	assert_int_equal(port->ops->set_mtu(port, 1400), -ENODEV);
+	assert_int_equal(link_info_get("other", &info), 0);
+	assert_int_equal(info.mtu, 1500);
+	port_close(port);
+	tap_delete("other", IFF_TAP);
+}
+
 static void existing_interface_stays(void **state)
 {
 	struct link_info info;
@@ -868,6 +922,7 @@ int main(void)
 		cmocka_unit_test(new_interface_comes_up_and_goes),
 		cmocka_unit_test(frames_are_bare_without_offloads),
 		cmocka_unit_test(counts_of_the_interface),
+		cmocka_unit_test(mtu_is_the_interfaces),
 		cmocka_unit_test(existing_interface_stays),
 		cmocka_unit_test(interfaces_that_cannot_be),
 		cmocka_unit_test(macvtap_is_told_from_tap),

@@ -33,6 +33,7 @@
 #include "devices/net/slirp_lib.h"
 #include "vmm/fd.h"
 #include "vmm/log.h"
+#include "vmm/util.h"
 
 #define PATIENCE 5000 /* ms */
 #define GATEWAY  0x0a000202
@@ -416,6 +417,62 @@ static void gateway_answers_ping(void **state)
 	assert_memory_equal(got + 42, "are you there?", 14);
 	assert_int_equal(get32(got + 26), GATEWAY);
 	assert_memory_equal(got, guest_mac, 6);
+}
+
+/* An echo request in one frame of @mtu bytes; its answer, complete and in one frame, too. */
+static void ping_of(unsigned mtu)
+{
+	unsigned data = mtu - 28;
+
+	ether(gateway_mac, 0x0800);
+	memset(frame + 34, 0, mtu);
+	frame[34] = 8;
+	for (unsigned i = 0; i < data; i++)
+		frame[42 + i] = (uint8_t)(i * 7);
+	put16(frame + 36, fold(sum16(frame + 34, 8 + data, 0)));
+	send_frame(ip4(GUEST, GATEWAY, IPPROTO_ICMP, 8 + data));
+	expect_ip(IPPROTO_ICMP);
+	assert_int_equal(got[34], 0);
+	assert_int_equal(got_len, 14 + mtu);
+	for (unsigned i = 0; i < data; i++)
+		assert_int_equal(got[42 + i], (uint8_t)(i * 7));
+}
+
+static void frames_up_to_the_mtu_pass(void **state)
+{
+	static const unsigned mtus[] = {0, 1280, 1500, 9000, PORT_USER_MTU_MAX};
+	static uint8_t buf[PORT_USER_MTU_MAX];
+	struct sockaddr_in from;
+	socklen_t len;
+	uint16_t number;
+	int fd;
+
+	(void)state;
+	need_slirp();
+	for (size_t i = 0; i < ARRAY_SIZE(mtus); i++) {
+		unsigned mtu = mtus[i] ? mtus[i] : PORT_USER_MTU;
+
+		config.mtu = mtus[i];
+		open_user();
+		assert_int_equal(port->mtu, mtu);
+		ping_of(64);
+		ping_of(mtu);
+		/* Through a socket of the host's, and back. */
+		fd = host_socket(SOCK_DGRAM, &number);
+		len = sizeof(from);
+		memset(buf, (int)i, sizeof(buf));
+		send_udp(gateway_mac, GUEST, 4000, GATEWAY, number, buf, mtu - 28);
+		assert_true(readable(fd, PATIENCE));
+		assert_int_equal(recvfrom(fd, buf, sizeof(buf), 0, (struct sockaddr *)&from, &len),
+		                 mtu - 28);
+		assert_int_equal(sendto(fd, buf, mtu - 28, 0, (struct sockaddr *)&from, len),
+		                 mtu - 28);
+		expect_ip(IPPROTO_UDP);
+		assert_int_equal(got_len, 14 + mtu);
+		close(fd);
+		port_close(port);
+		port = NULL;
+	}
 }
 
 static void udp_reaches_the_host_and_comes_back(void **state)
@@ -935,6 +992,7 @@ int main(void)
 		USER(gateway_answers_arp),
 		USER(dhcp_gives_the_address),
 		USER(gateway_answers_ping),
+		USER(frames_up_to_the_mtu_pass),
 		USER(udp_reaches_the_host_and_comes_back),
 		USER(tcp_reaches_the_host_and_comes_back),
 		USER(forward_of_tcp_shows_up_as_a_syn),
