@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "arch/x86/probe.h"
+#include "devices/net/user_host.h"
 #include "vmm/exit_status.h"
 #include "vmm/fd.h"
 #include "vmm/guest_image.h"
@@ -125,6 +126,22 @@ static void check_vhost_vsock(struct finding *f)
 	             "sudo setfacl -m u:$USER:rw /dev/vhost-vsock", "--vsock");
 }
 
+static void check_user_network(struct finding *f)
+{
+	struct user_host h;
+	char why[400];
+
+	user_host_look(&h, USER_HOST_RESOLV);
+	if (!user_host_resolves(&h, USER_HOST_RESOLV, why, sizeof(why)))
+		SAY(f, MISSING, NULL, "%s", why);
+	else if (!h.ping)
+		SAY(f, MISSING, "sudo sysctl net.ipv4.ping_group_range='0 2147483647'",
+		    "--net user: the guest can ping the host (10.0.2.2) only");
+	else
+		SAY(f, OK, NULL, "--net user: names (%s) and pings pass%s", h.dns4,
+		    h.ipv6 ? "" : ", IPv6 does not: this host has no address for it");
+}
+
 static void check_memlock(struct finding *f)
 {
 	struct rlimit r;
@@ -174,11 +191,12 @@ static const struct {
 	const char *name;
 	void (*check)(struct finding *f);
 } checks[] = {
-	{"host kernel", check_kernel},      {"KVM", check_kvm},
-	{"virtualization", check_hardware}, {"Linux guests", check_linux},
-	{"default guest", check_guest},     {"tap", check_tun},
-	{"vhost-net", check_vhost_net},     {"vhost-vsock", check_vhost_vsock},
-	{"locked memory", check_memlock},   {"huge pages", check_hugepages},
+	{"host kernel", check_kernel},        {"KVM", check_kvm},
+	{"virtualization", check_hardware},   {"Linux guests", check_linux},
+	{"default guest", check_guest},       {"tap", check_tun},
+	{"vhost-net", check_vhost_net},       {"vhost-vsock", check_vhost_vsock},
+	{"user network", check_user_network}, {"locked memory", check_memlock},
+	{"huge pages", check_hugepages},
 };
 
 void doctor_help(void)

@@ -38,6 +38,7 @@
 #include "devices/net/port.h"
 #include "devices/net/port_priv.h"
 #include "devices/net/slirp_lib.h"
+#include "devices/net/user_host.h"
 #include "vmm/clock.h"
 #include "vmm/fd.h"
 #include "vmm/log.h"
@@ -462,6 +463,20 @@ static int add_forwards(struct user_port *u, const struct port_user_config *conf
 	return 0;
 }
 
+/* Once in a process: several cards have the same host. */
+static void warn_of_names(void)
+{
+	static atomic_flag said = ATOMIC_FLAG_INIT;
+	struct user_host host;
+	char why[400];
+
+	if (atomic_flag_test_and_set(&said))
+		return;
+	user_host_look(&host, USER_HOST_RESOLV);
+	if (!user_host_resolves(&host, USER_HOST_RESOLV, why, sizeof(why)))
+		log_warn("port=user: %s", why);
+}
+
 static int set_up(struct user_port *u, const struct port_user_config *config, struct err *err)
 {
 	int fds[2], rc;
@@ -515,6 +530,8 @@ int port_user_open(struct port **port, const struct port_user_config *config, st
 		user_close(&u->port);
 		return rc;
 	}
+	if (!config->restricted)
+		warn_of_names();
 	*port = &u->port;
 	return 0;
 }
