@@ -128,8 +128,10 @@ static int set_word(const char *option, const char *value, const struct word *wo
 
 static int set_boot(struct config *c, const char *value, struct err *err)
 {
-	static const struct word words[] = {
-		{"auto", BOOT_AUTO}, {"linux64", BOOT_LINUX64}, {"pvh", BOOT_PVH}};
+	static const struct word words[] = {{"auto", BOOT_AUTO},
+	                                    {"linux64", BOOT_LINUX64},
+	                                    {"pvh", BOOT_PVH},
+	                                    {"multiboot", BOOT_MULTIBOOT}};
 	int v = 0;
 	int rc = set_word("--boot", value, words, ARRAY_SIZE(words), &v, err);
 
@@ -236,8 +238,8 @@ static const struct option options[] = {
 	{0, "log-file", "FILE", "add messages to FILE once the guest runs", STRING(log_file)},
 	{0, "hugepages", NULL, "guest memory from the host's 2 MiB huge pages", COUNT(hugepages)},
 	{0, "prealloc", NULL, "allocate all guest memory at the start", COUNT(prealloc)},
-	{0, "boot", "auto|linux64|pvh", "boot protocol (auto: PVH if an ELF has the note)",
-         SET(set_boot)},
+	{0, "boot", "auto|linux64|pvh|multiboot",
+         "boot protocol (auto: what the kernel's file says)", SET(set_boot)},
 	{0, "irqchip", "split|kernel",
          "where the I/O APIC is: in trivm (split, the default) or in KVM", SET(set_irqchip)},
 	{0, "on-reset", "exit|reboot", "what to do when the guest resets itself (exit, status 121)",

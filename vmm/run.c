@@ -27,6 +27,7 @@
 #include "arch/x86/probe.h"
 #include "vmm/config.h"
 #include "vmm/attach.h"
+#include "vmm/clock.h"
 #include "vmm/control_vm.h"
 #include "vmm/daemon.h"
 #include "vmm/exit_status.h"
@@ -41,6 +42,8 @@
 #define FLUSH_MS        2000
 #define CRASH_LOG_BYTES 4096
 #define CMDLINE_MAX     LAYOUT_CMDLINE_MAX
+#define AT_ONCE_MS \
+	5000 /* a guest that crashes within this time may never have been entered right */
 
 struct session {
 	struct config config;
@@ -61,6 +64,7 @@ struct session {
 	int stop_signal;         /* the first one that came */
 	int kill_signal;         /* the second: end now */
 	struct machine *machine; /* a new one for each boot */
+	uint64_t booted_ms;      /* CLOCK_MONOTONIC when this one started */
 	char name[CONTROL_NAME_MAX + 1];
 	struct control_vm control;
 	struct jsonrpc methods;
@@ -237,7 +241,8 @@ static int make_cmdline(struct session *s, struct err *err)
 	const char *user = c->cmdline ? c->cmdline : "";
 	int n;
 
-	if (c->kernel && c->cmdline)
+	/* What Linux understands; a Multiboot kernel takes each word for its own. */
+	if (c->kernel && (c->cmdline || s->kernel.protocol == BOOT_MULTIBOOT))
 		base = "";
 	n = asprintf(&s->cmdline, "%s%s%s%s", base, c->exec ? " quiet" : "",
 	             *base && *user ? " " : "", user);
@@ -273,7 +278,7 @@ static int find_files(struct session *s, const char **kernel, struct err *err)
 		s->initrd[s->nr_initrd++] =
 			(struct boot_initrd_part){.data = s->exec_archive, .len = len};
 	}
-	return make_cmdline(s, err);
+	return 0;
 }
 
 /* A Linux kernel where KVM cannot run one would die in its first milliseconds: say so instead. */
@@ -315,6 +320,7 @@ static int boot_once(struct session *s, struct err *err)
 	if (rc == 0)
 		rc = machine_start(s->machine, err);
 	if (rc == 0) {
+		s->booted_ms = clock_ms();
 		control_vm_started(&s->control);
 		rc = daemon_ready(&s->daemon, err);
 	}
@@ -339,6 +345,16 @@ static void show_console_log(int fd)
 	fd_write_full(STDERR_FILENO, buf, (size_t)n);
 }
 
+/* A kernel that was taken for Linux without a sign of it, and that died at once, may be no Linux. */
+static void explain_crash(const struct session *s)
+{
+	if (s->kernel.guessed && clock_ms() - s->booted_ms < AT_ONCE_MS)
+		log_error("kernel '%s': nothing in the file says how it is started: that it is "
+		          "a Linux vmlinux was a guess, and may be wrong; --boot says it, and "
+		          "-k takes a bzImage, or ELF with a PVH note or a Multiboot header",
+		          s->kernel.path);
+}
+
 static int exit_status(struct session *s)
 {
 	switch (machine_end(s->machine)) {
@@ -349,6 +365,7 @@ static int exit_status(struct session *s)
 			log_error("--exec: the guest was reset before the command ended");
 		return EXIT_GUEST_RESET;
 	case MACHINE_CRASH:
+		explain_crash(s);
 		return EXIT_GUEST_CRASH;
 	case MACHINE_QUIT:
 		return s->kill_signal ? EXIT_SIGNAL(s->kill_signal) : EXIT_QUIT;
@@ -439,6 +456,8 @@ static int prepare(struct session *s, struct err *err)
 
 	if (rc == 0)
 		rc = boot_open(&s->kernel, kernel, s->config.boot, err);
+	if (rc == 0)
+		rc = make_cmdline(s, err);
 	for (unsigned i = 0; rc == 0 && i < s->config.nr_disks; i++)
 		rc = disk_options_check_format(&s->config.disks[i], err);
 	if (rc == 0 && access(s->config.kvm_path, F_OK) == 0) /* else kvm_open() says why */

@@ -3,10 +3,10 @@
  * Loading a kernel.
  *
  * Theory of operation. boot_open() finds out what kind of file it is and lets the reader for that
- * kind (bzimage.c, elf.c) turn it into a list of segments, an entry and limits, without any guest
+ * kind (bzimage.c, elf.c, multiboot.c) turn it into a list of segments, an entry and limits, without any guest
  * memory. boot_load() is then the same for all kinds: segments from the file straight into guest
  * memory, the initrd as high as the kernel lets it be, the command line, the tables, and at last
- * what the protocol (linux64.c, pvh.c) hands over. Nothing is kept between two loads: a reset loads
+ * what the protocol (linux64.c, pvh.c, multiboot.c) hands over. Nothing is kept between two loads: a reset loads
  * again.
  */
 #include "arch/x86/boot.h"
@@ -68,7 +68,7 @@ static bool is_text(const uint8_t *head, size_t len)
 	return true;
 }
 
-/* Neither ELF nor bzImage: say what it looks like instead. */
+/* Neither ELF, bzImage nor Multiboot: say what it looks like instead. */
 static int not_a_kernel(const struct boot_image *img, const uint8_t *head, size_t len,
                         struct err *err)
 {
@@ -89,6 +89,9 @@ static int not_a_kernel(const struct boot_image *img, const uint8_t *head, size_
 		if (len >= kinds[i].len && !memcmp(head, kinds[i].magic, kinds[i].len))
 			return err_set(err, -ENOEXEC, "kernel '%s': %s; %s", img->path,
 			               kinds[i].what, BOOT_WHAT_KERNELS);
+	if (multiboot2_is(head, len))
+		return err_set(err, -ENOEXEC, "kernel '%s': is a Multiboot2 kernel; %s", img->path,
+		               BOOT_WHAT_KERNELS);
 	return err_set(err, -ENOEXEC, "kernel '%s': is %s, not a kernel; %s", img->path,
 	               is_text(head, len) ? "a text file" : "of no known format",
 	               BOOT_WHAT_KERNELS);
@@ -98,6 +101,7 @@ int boot_open(struct boot_image *img, const char *path, enum boot_protocol proto
               struct err *err)
 {
 	uint8_t head[BOOT_HEAD_SIZE] = {0};
+	struct multiboot_header mb;
 	size_t len;
 	int rc;
 
@@ -114,6 +118,8 @@ int boot_open(struct boot_image *img, const char *path, enum boot_protocol proto
 		rc = elf_probe(img, head, len, protocol, err);
 	else if (load_le16(head + 0x1fe) == 0xaa55 && !memcmp(head + 0x202, "HdrS", 4))
 		rc = bzimage_probe(img, head, len, protocol, err);
+	else if (multiboot_find(head, len, &mb))
+		rc = multiboot_probe(img, &mb, protocol, err);
 	else
 		rc = not_a_kernel(img, head, len, err);
 	if (rc < 0)
@@ -174,15 +180,22 @@ static int load_kernel(const struct boot_image *img, const struct platform *p,
 static int load_cmdline(const struct boot_image *img, const char *cmdline, const struct memory *mem,
                         struct err *err)
 {
-	size_t len = strlen(cmdline);
+	/* By Multiboot the kernel's name comes first. */
+	const char *name = img->protocol == BOOT_MULTIBOOT ? img->path : "";
+	const char *space = *name && *cmdline ? " " : "";
+	size_t before = strlen(name) + strlen(space), len = strlen(cmdline);
 	size_t max = min_u64(img->cmdline_max, LAYOUT_CMDLINE_MAX - 1);
+
+	max = max > before ? max - before : 0;
 
 	if (len > max)
 		return err_set(
 			err, -E2BIG,
 			"kernel command line (-p): has %zu characters, '%s' takes at most %zu", len,
 			img->path, max);
-	if (memory_write(mem, gpa(LAYOUT_CMDLINE), cmdline, len + 1) < 0)
+	if (memory_write(mem, gpa(LAYOUT_CMDLINE), name, strlen(name)) < 0 ||
+	    memory_write(mem, gpa(LAYOUT_CMDLINE + strlen(name)), space, strlen(space)) < 0 ||
+	    memory_write(mem, gpa(LAYOUT_CMDLINE + before), cmdline, len + 1) < 0)
 		return err_set(err, -ENOMEM,
 		               "no guest memory for the command line: use a larger -m");
 	return 0;
@@ -191,6 +204,7 @@ static int load_cmdline(const struct boot_image *img, const char *cmdline, const
 struct initrd_files {
 	int fd[BOOT_INITRD_MAX];
 	uint64_t size[BOOT_INITRD_MAX];
+	uint64_t at[BOOT_INITRD_MAX]; /* where each part begins, from the first one's start */
 	uint64_t total;
 };
 
@@ -199,7 +213,8 @@ static const char *initrd_name(const struct boot_initrd_part *part)
 	return part->path ? part->path : "(built in)";
 }
 
-static int initrd_open(const struct boot_request *req, struct initrd_files *f, struct err *err)
+static int initrd_open(const struct boot_request *req, uint64_t align, struct initrd_files *f,
+                       struct err *err)
 {
 	if (req->nr_initrd > BOOT_INITRD_MAX)
 		return err_set(err, -E2BIG, "%u initrds (-i): at most %d can be joined",
@@ -215,7 +230,8 @@ static int initrd_open(const struct boot_request *req, struct initrd_files *f, s
 				return fd;
 			f->fd[i] = fd;
 		}
-		f->total += align_up(f->size[i], 4);
+		f->at[i] = align_up(f->total, align);
+		f->total = f->at[i] + f->size[i];
 	}
 	return 0;
 }
@@ -251,17 +267,17 @@ static int initrd_copy(const struct boot_request *req, const struct initrd_files
 {
 	for (unsigned i = 0; i < req->nr_initrd; i++) {
 		const struct boot_initrd_part *part = &req->initrd[i];
-		uint64_t size = f->size[i], padded = align_up(size, 4);
+		uint64_t end = f->at[i] + f->size[i];
 		int rc = 0;
 
 		if (part->path)
-			rc = fd_pread_full(f->fd[i], to, size, 0);
-		else if (size)
-			memcpy(to, part->data, size);
+			rc = fd_pread_full(f->fd[i], to + f->at[i], f->size[i], 0);
+		else if (part->len)
+			memcpy(to + f->at[i], part->data, part->len);
 		if (rc < 0)
 			return err_errno(err, rc, "initrd '%s': cannot be read", part->path);
-		memset(to + size, 0, padded - size);
-		to += padded;
+		if (i + 1 < req->nr_initrd)
+			memset(to + end, 0, f->at[i + 1] - end);
 	}
 	return 0;
 }
@@ -275,7 +291,7 @@ static int load_initrd(const struct boot_image *img, const struct boot_request *
 
 	for (unsigned i = 0; i < BOOT_INITRD_MAX; i++)
 		f.fd[i] = -1;
-	rc = initrd_open(req, &f, err);
+	rc = initrd_open(req, img->protocol == BOOT_MULTIBOOT ? PAGE : 4, &f, err);
 	if (!rc && f.total)
 		rc = initrd_place(img, req, f.total, &at->initrd_addr, err);
 	if (!rc && f.total) {
@@ -285,6 +301,10 @@ static int load_initrd(const struct boot_image *img, const struct boot_request *
 		                  initrd_name(&req->initrd[0]),
 		                  (unsigned long long)at->initrd_addr);
 		at->initrd_size = f.total;
+	}
+	for (unsigned i = 0; !rc && i < req->nr_initrd; i++) {
+		at->part_addr[i] = at->initrd_addr + f.at[i];
+		at->part_size[i] = f.size[i];
 	}
 	for (unsigned i = 0; i < BOOT_INITRD_MAX; i++)
 		fd_close(&f.fd[i]);
@@ -320,7 +340,8 @@ static int load_gdt(enum boot_protocol protocol, const struct memory *mem, struc
 {
 	uint8_t gdt[BOOT_GDT_SIZE] = {0};
 
-	store_le64(gdt + BOOT_CS, protocol == BOOT_PVH ? 0x00cf9b000000ffff : 0x00af9b000000ffff);
+	store_le64(gdt + BOOT_CS,
+	           protocol == BOOT_LINUX64 ? 0x00af9b000000ffff : 0x00cf9b000000ffff);
 	store_le64(gdt + BOOT_DS, 0x00cf93000000ffff);
 	if (memory_write(mem, gpa(LAYOUT_GDT), gdt, sizeof(gdt)) < 0)
 		return err_set(err, -ENOMEM, "no guest memory for the GDT: use a larger -m");
@@ -342,6 +363,20 @@ static int load_reset_vector(const struct memory *mem)
 	};
 
 	return memory_write(mem, gpa(LAYOUT_RESET_VECTOR), code, sizeof(code));
+}
+
+static int write_protocol(const struct boot_image *img, const struct boot_request *req,
+                          const struct boot_placed *at, const struct memory *mem,
+                          struct boot_entry *entry, struct err *err)
+{
+	switch (img->protocol) {
+	case BOOT_PVH:
+		return pvh_write(req, at, mem, entry, err);
+	case BOOT_MULTIBOOT:
+		return multiboot_write(req, at, mem, entry, err);
+	default:
+		return linux64_write(img, req, at, mem, entry, err);
+	}
 }
 
 int boot_load(const struct boot_image *img, const struct boot_request *req,
@@ -372,7 +407,6 @@ int boot_load(const struct boot_image *img, const struct boot_request *req,
 	if (!rc)
 		rc = load_gdt(img->protocol, mem, err);
 	if (!rc)
-		rc = img->protocol == BOOT_PVH ? pvh_write(req, &at, mem, entry, err)
-		                               : linux64_write(img, req, &at, mem, entry, err);
+		rc = write_protocol(img, req, &at, mem, entry, err);
 	return rc;
 }

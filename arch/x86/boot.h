@@ -3,10 +3,12 @@
  * boot: kernel images, and the state in which a kernel expects the machine at its first
  * instruction.
  *
- *   bzImage       the 64-bit boot protocol (Documentation/arch/x86/boot.rst, "64-bit Boot
- * Protocol") ELF, PVH note the PVH entry: 32-bit, paging off, ebx = start_info
- * (xen/include/public/arch-x86/hvm/start_info.h) ELF, no note  64-bit vmlinux: e_entry with
- * boot_params, as the 64-bit boot protocol
+ *   bzImage          the 64-bit boot protocol (Linux, Documentation/arch/x86/boot.rst)
+ *   ELF, PVH note    the PVH entry: 32-bit, paging off, ebx = start_info
+ *                    (xen/include/public/arch-x86/hvm/start_info.h)
+ *   Multiboot header ELF, or any file with addresses in the header: 32-bit, paging off, ebx = the
+ *                    information structure (Multiboot Specification 0.6.96)
+ *   other ELF64      taken for a vmlinux: e_entry with boot_params, as the 64-bit boot protocol
  *
  * In two steps: boot_open() reads and judges the files before anything is built, so that a wrong
  * kernel is refused at once; boot_load() writes guest memory, and may be called again for each
@@ -23,18 +25,22 @@
 #include "vmm/err.h"
 #include "vmm/memory.h"
 
-/* What the user asked for with --boot; AUTO takes PVH if the image has the note, as the kernel
- * advises. */
+/*
+ * What the user asked for with --boot. AUTO takes PVH if the image has the note, as the kernel
+ * advises, then Multiboot if it has that header, then Linux's.
+ */
 enum boot_protocol {
 	BOOT_AUTO,
 	BOOT_LINUX64,
-	BOOT_PVH
+	BOOT_PVH,
+	BOOT_MULTIBOOT
 };
 
 enum boot_format {
 	BOOT_FORMAT_BZIMAGE,
 	BOOT_FORMAT_ELF64,
-	BOOT_FORMAT_ELF32
+	BOOT_FORMAT_ELF32,
+	BOOT_FORMAT_MULTIBOOT /* neither; the header has the addresses */
 };
 
 /* A piece of the file that goes to guest memory. */
@@ -57,6 +63,7 @@ struct boot_image {
 	enum boot_protocol protocol; /* never BOOT_AUTO once open */
 	uint64_t entry;              /* guest-physical address of the first instruction */
 	bool is_linux;       /* needs what a real CPU (or good emulation) gives: see doctor */
+	bool guessed;        /* nothing in the file says that it is entered by @protocol */
 	size_t cmdline_max;  /* bytes without the NUL */
 	uint64_t initrd_max; /* highest address an initrd may reach */
 
@@ -69,16 +76,17 @@ struct boot_image {
 
 /*
  * Open and check a kernel image. Errors say what is wrong with which file: missing, empty,
- * truncated, not a kernel, not x86-64, 32-bit only without a PVH note, no 64-bit entry. Also
- * -EINVAL where
- * @protocol is not one that the image has. boot_close() may be called on whatever boot_open() left.
+ * truncated, not a kernel, not x86-64, 32-bit only without a PVH note or Multiboot header, no
+ * 64-bit entry. Also -EINVAL where @protocol is not one that the image has. boot_close() may be called on whatever boot_open() left.
  */
 int boot_open(struct boot_image *img, const char *path, enum boot_protocol protocol,
               struct err *err);
 void boot_close(struct boot_image *img);
 
-/* One file, or several that are handed over back to back as one initrd (the kernel unpacks each
- * archive). */
+/*
+ * One file, or several that are handed over back to back as one initrd (the kernel unpacks each
+ * archive); by Multiboot each is a module, and begins at a page.
+ */
 struct boot_initrd_part {
 	const char *path; /* NULL: from memory */
 	const void *data; /* borrowed */
@@ -91,7 +99,7 @@ struct boot_request {
 	const struct platform *platform;
 	const char *cmdline; /* its length is checked against what the kernel takes */
 	const struct boot_initrd_part *initrd;
-	unsigned nr_initrd; /* 0: none; at most BOOT_INITRD_MAX; each is padded to 4 bytes */
+	unsigned nr_initrd; /* 0: none; at most BOOT_INITRD_MAX; each begins at 4 bytes */
 	bool fdt;           /* hand over a device tree by setup_data (only BOOT_LINUX64) */
 };
 
@@ -99,7 +107,7 @@ struct boot_request {
 struct boot_entry {
 	enum boot_protocol protocol;
 	uint64_t rip;
-	uint64_t param; /* boot_params (rsi) or start_info (ebx) */
+	uint64_t param; /* boot_params (rsi), start_info (ebx) or the Multiboot information (ebx) */
 };
 
 /*

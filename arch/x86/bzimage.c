@@ -94,12 +94,11 @@ static int check_bootable(const struct boot_image *img, const uint8_t *head, siz
 			"kernel '%s': has no 64-bit entry (boot protocol %u.%02u), as 32-bit "
 			"kernels, those before Linux 3.8 and boot programs like iPXE; %s",
 			img->path, version >> 8, version & 0xff, BOOT_WHAT_KERNELS);
-	if (want == BOOT_PVH)
-		return err_set(
-			err, -EINVAL,
-			"kernel '%s': a bzImage has no PVH entry; use --boot linux64, or the "
-			"ELF vmlinux",
-			img->path);
+	if (want != BOOT_AUTO && want != BOOT_LINUX64)
+		return err_set(err, -EINVAL,
+		               "kernel '%s': a bzImage has no %s entry; use --boot linux64, or the "
+		               "ELF vmlinux",
+		               img->path, want == BOOT_PVH ? "PVH" : "Multiboot");
 	return 0;
 }
 

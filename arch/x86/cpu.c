@@ -31,6 +31,8 @@
 #define MTRR_ENABLE               BIT(11)
 #define MTRR_WRITE_BACK           6
 
+#define MULTIBOOT_MAGIC 0x2badb002 /* Multiboot 3.2: eax */
+
 #define CR0_PE   BIT64(0)
 #define CR0_ET   BIT64(4)
 #define CR0_PG   BIT64(31)
@@ -300,8 +302,11 @@ static void enter_linux64(struct kvm_sregs *s)
 	s->efer = EFER_LME | EFER_LMA;
 }
 
-/* hvm/start_info.h: 32-bit protected mode, paging off, flat segments, a TSS of limit 0x67. */
-static void enter_pvh(struct kvm_sregs *s)
+/*
+ * hvm/start_info.h: 32-bit protected mode, paging off, flat segments, a TSS of limit 0x67.
+ * Multiboot 3.2 wants the same, but for the TSS.
+ */
+static void enter_flat32(struct kvm_sregs *s)
 {
 	s->cs = flat_segment(BOOT_CS, 0xb, false);
 	s->ds = s->es = s->ss = flat_segment(BOOT_DS, 0x3, false);
@@ -314,7 +319,8 @@ static void enter_pvh(struct kvm_sregs *s)
 
 int cpu_enter(int vcpu_fd, const struct boot_entry *entry, struct err *err)
 {
-	struct kvm_regs regs = {.rflags = 0x2, .rip = entry->rip};
+	/* No protocol promises a stack, but kernels start that rely on other loaders' accidents. */
+	struct kvm_regs regs = {.rflags = 0x2, .rip = entry->rip, .rsp = LAYOUT_BOOT_STACK};
 	struct kvm_sregs sregs;
 	int rc = cpu_ioctl(vcpu_fd, KVM_GET_SREGS, &sregs);
 
@@ -323,9 +329,11 @@ int cpu_enter(int vcpu_fd, const struct boot_entry *entry, struct err *err)
 	sregs.tr = (struct kvm_segment){.limit = 0x67, .type = 0xb, .present = 1};
 	sregs.ldt = (struct kvm_segment){.unusable = 1};
 	sregs.fs = sregs.gs = flat_segment(0, 0x3, false);
-	if (entry->protocol == BOOT_PVH) {
-		enter_pvh(&sregs);
+	if (entry->protocol != BOOT_LINUX64) {
+		enter_flat32(&sregs);
 		regs.rbx = entry->param;
+		if (entry->protocol == BOOT_MULTIBOOT)
+			regs.rax = MULTIBOOT_MAGIC;
 	} else {
 		enter_linux64(&sregs);
 		regs.rsi = entry->param;

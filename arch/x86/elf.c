@@ -3,8 +3,10 @@
  * ELF kernels: vmlinux as it comes out of Linux's build, and bare-metal guests.
  *
  * Theory of operation. PT_LOAD segments go to their physical addresses. Where to start is said by a
- * note of the owner "Xen", type PHYS32_ENTRY: the PVH entry, in 32-bit mode. Without that note a
- * 64-bit image is entered in 64-bit mode at e_entry, as Linux's own startup_64 expects it.
+ * note of the owner "Xen", type PHYS32_ENTRY: the PVH entry, in 32-bit mode; or by a Multiboot
+ * header (multiboot.c): e_entry, in 32-bit mode. Without either a 64-bit image is entered in 64-bit
+ * mode at e_entry, as Linux's own startup_64 expects it. If it has no notes of Linux's that is a
+ * guess, which @guessed records for whoever has to explain a guest that dies at once.
  *
  * System V gABI, chapters 4 and 5; xen/include/public/elfnote.h for the note. The file is little
  * endian, as is every host that this is built for, so elf.h's structs are used as they are.
@@ -41,6 +43,7 @@ struct elf_header {
 
 struct elf_notes {
 	bool pvh, linux_notes;
+	bool interp; /* it asks for a dynamic linker, as a program does (and FreeBSD's kernel) */
 	uint64_t pvh_entry;
 };
 
@@ -103,7 +106,8 @@ static int elf_header_check(const struct boot_image *img, const struct elf_heade
 		return err_set(err, -ENOEXEC,
 		               "kernel '%s': is an ELF image for %s (machine %u), not for x86; %s",
 		               img->path, machine_name(h->machine), h->machine, BOOT_WHAT_KERNELS);
-	if (h->is64 != (h->machine == EM_X86_64))
+	/* The other way round is sound: objcopy -O elf32-x86-64 makes it for 32-bit loaders. */
+	if (h->is64 && h->machine != EM_X86_64)
 		return err_set(err, -ENOEXEC,
 		               "kernel '%s': ELF class and machine do not fit together", img->path);
 	if (h->type != ET_EXEC && h->type != ET_DYN)
@@ -262,38 +266,97 @@ static bool elf_entry_physical(const struct boot_image *img, const struct elf_he
 	return false;
 }
 
-static int elf_choose_entry(struct boot_image *img, const struct elf_header *h,
-                            const struct elf_notes *notes, enum boot_protocol want, struct err *err)
+static int enter_pvh(struct boot_image *img, const struct elf_notes *notes, struct err *err)
+{
+	img->protocol = BOOT_PVH;
+	img->entry = notes->pvh_entry;
+	for (unsigned i = 0; i < img->nr_segments; i++)
+		if (img->entry - img->segments[i].paddr < img->segments[i].filesz)
+			return 0;
+	return err_set(err, -ENOEXEC, "kernel '%s': the PVH entry %#llx is in no segment",
+	               img->path, (unsigned long long)img->entry);
+}
+
+static int enter_at_e_entry(struct boot_image *img, const struct elf_header *h,
+                            enum boot_protocol protocol, struct err *err)
+{
+	img->protocol = protocol;
+	if (elf_entry_physical(img, h, &img->entry))
+		return 0;
+	return err_set(err, -ENOEXEC, "kernel '%s': the entry %#llx is in no segment", img->path,
+	               (unsigned long long)h->entry);
+}
+
+static int enter_multiboot(struct boot_image *img, const struct elf_header *h,
+                           const struct multiboot_header *mb, struct err *err)
+{
+	int rc = multiboot_check(img, mb, err);
+
+	if (rc < 0)
+		return rc;
+	img->protocol = BOOT_MULTIBOOT;
+	return mb->has_addrs ? multiboot_addresses(img, mb, err)
+	                     : enter_at_e_entry(img, h, BOOT_MULTIBOOT, err);
+}
+
+/* Nothing says how to start it, and what it is says that Linux's way is wrong. */
+static int refuse_unknown(const struct boot_image *img, const struct elf_header *h,
+                          const struct elf_notes *notes, bool multiboot2, struct err *err)
+{
+	const char *kind = NULL;
+
+	if (multiboot2)
+		kind = "is a Multiboot2 kernel";
+	else if (notes->interp)
+		kind = "is a program, not a kernel";
+	else if (!h->is64)
+		kind = "is a 32-bit ELF image without a PVH note or a Multiboot header: nothing "
+		       "says how to start it";
+	return kind ? err_set(err, -ENOEXEC, "kernel '%s': %s; %s", img->path, kind,
+	                      BOOT_WHAT_KERNELS)
+	            : 0;
+}
+
+/* What the user asked for has to be there. */
+static int check_wanted(const struct boot_image *img, const struct elf_header *h,
+                        const struct elf_notes *notes, bool multiboot, enum boot_protocol want,
+                        struct err *err)
 {
 	if (want == BOOT_PVH && !notes->pvh)
 		return err_set(err, -EINVAL,
-		               "kernel '%s': has no PVH note; use --boot linux64 or build it "
-		               "with CONFIG_PVH",
-		               img->path);
-	if (!h->is64 && !notes->pvh)
-		return err_set(err, -ENOEXEC,
-		               "kernel '%s': is a 32-bit ELF image without a PVH note: nothing "
-		               "says how to "
-		               "start it; %s",
-		               img->path, BOOT_WHAT_KERNELS);
-	if (!h->is64 && want == BOOT_LINUX64)
-		return err_set(err, -EINVAL, "kernel '%s': is a 32-bit image; use --boot pvh",
-		               img->path);
-
-	if (notes->pvh && want != BOOT_LINUX64) {
-		img->protocol = BOOT_PVH;
-		img->entry = notes->pvh_entry;
-		for (unsigned i = 0; i < img->nr_segments; i++)
-			if (img->entry - img->segments[i].paddr < img->segments[i].filesz)
-				return 0;
-		return err_set(err, -ENOEXEC, "kernel '%s': the PVH entry %#llx is in no segment",
-		               img->path, (unsigned long long)img->entry);
-	}
-	img->protocol = BOOT_LINUX64;
-	if (!elf_entry_physical(img, h, &img->entry))
-		return err_set(err, -ENOEXEC, "kernel '%s': the entry %#llx is in no segment",
-		               img->path, (unsigned long long)h->entry);
+		               "kernel '%s': has no PVH note; use --boot %s or build it with "
+		               "CONFIG_PVH",
+		               img->path, multiboot ? "multiboot" : "linux64");
+	if (want == BOOT_MULTIBOOT && !multiboot)
+		return err_set(err, -EINVAL,
+		               "kernel '%s': has no Multiboot header in its first 8 KiB; use "
+		               "--boot %s",
+		               img->path, notes->pvh ? "pvh" : "linux64");
+	if (want == BOOT_LINUX64 && !h->is64)
+		return err_set(err, -EINVAL, "kernel '%s': is a 32-bit image; use --boot %s",
+		               img->path, multiboot && !notes->pvh ? "multiboot" : "pvh");
 	return 0;
+}
+
+static int elf_choose_entry(struct boot_image *img, const struct elf_header *h,
+                            const struct elf_notes *notes, const uint8_t *head, size_t len,
+                            enum boot_protocol want, struct err *err)
+{
+	struct multiboot_header mb;
+	bool multiboot = multiboot_find(head, len, &mb);
+	int rc = check_wanted(img, h, notes, multiboot, want, err);
+
+	if (rc < 0)
+		return rc;
+	if (want == BOOT_PVH || (want == BOOT_AUTO && notes->pvh))
+		return enter_pvh(img, notes, err);
+	if (want == BOOT_MULTIBOOT || (want == BOOT_AUTO && multiboot))
+		return enter_multiboot(img, h, &mb, err);
+	if (want == BOOT_AUTO && !(notes->linux_notes && h->is64)) {
+		rc = refuse_unknown(img, h, notes, multiboot2_is(head, len), err);
+		img->guessed = true;
+	}
+	return rc < 0 ? rc : enter_at_e_entry(img, h, BOOT_LINUX64, err);
 }
 
 int elf_probe(struct boot_image *img, const uint8_t *head, size_t len, enum boot_protocol want,
@@ -312,9 +375,7 @@ int elf_probe(struct boot_image *img, const uint8_t *head, size_t len, enum boot
 		rc = elf_phdr_read(img, &h, i, &ph, err);
 		if (rc < 0)
 			break;
-		if (ph.p_type == PT_INTERP)
-			return err_set(err, -ENOEXEC, "kernel '%s': is a program, not a kernel; %s",
-			               img->path, BOOT_WHAT_KERNELS);
+		notes.interp |= ph.p_type == PT_INTERP;
 		if (ph.p_type == PT_LOAD)
 			rc = elf_add_segment(img, &ph, err);
 		else if (ph.p_type == PT_NOTE)
@@ -326,12 +387,14 @@ int elf_probe(struct boot_image *img, const uint8_t *head, size_t len, enum boot
 		return err_set(err, -ENOEXEC, "kernel '%s': an ELF file with nothing to load",
 		               img->path);
 
-	rc = elf_choose_entry(img, &h, &notes, want, err);
+	rc = elf_choose_entry(img, &h, &notes, head, len, want, err);
 	if (rc < 0)
 		return rc;
 	img->format = h.is64 ? BOOT_FORMAT_ELF64 : BOOT_FORMAT_ELF32;
 	img->is_linux = notes.linux_notes;
-	if (img->is_linux || img->protocol == BOOT_LINUX64) {
+	if (img->protocol == BOOT_MULTIBOOT) {
+		multiboot_limits(img);
+	} else if (img->is_linux || img->protocol == BOOT_LINUX64) {
 		img->cmdline_max = LINUX_COMMAND_LINE_MAX;
 		img->initrd_max = LINUX_INITRD_ADDR_MAX;
 	} else {

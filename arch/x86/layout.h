@@ -5,7 +5,8 @@
  * source is run through the C preprocessor with this file.
  *
  *   0x0000_1000  GDT for the 64-bit entry                   \
- *   0x0000_6000  PVH start_info, module list, memory map     | written before the first
+ *   0x0000_6000  end of the stack that the guest starts with | written before the first
+ *                PVH start_info or Multiboot information,    | 
  *   0x0000_7000  boot_params ("zero page")                   | instruction, free for the
  *   0x0000_9000  page tables of the 64-bit entry             | guest afterwards
  *   0x0002_0000  command line                                |
@@ -32,6 +33,7 @@
 
 /* Low memory, for boot. */
 #define LAYOUT_GDT            0x00001000
+#define LAYOUT_BOOT_STACK     0x00006000 /* its end; it may grow down to LAYOUT_GDT's page */
 #define LAYOUT_PVH_START_INFO 0x00006000
 #define LAYOUT_ZERO_PAGE      0x00007000
 #define LAYOUT_PAGE_TABLES    0x00009000 /* PML4, PDPT, four page directories */

@@ -19,7 +19,8 @@ BM_LIB_OBJ := $(patsubst $(BM)/lib/%,$(BM_OUT)/lib/%.o,$(BM_LIB_SRC))
 BM_GUESTS  := $(patsubst $(BM)/guests/%.c,%,$(wildcard $(BM)/guests/*.c))
 BM_FILES   := $(BM_GUESTS:%=$(BM_OUT)/%.elf) $(BM_OUT)/byte-reset.elf $(BM_OUT)/byte-reset.bin \
 	$(BM_OUT)/byte-halt.elf $(BM_OUT)/byte-halt.bin $(BM_OUT)/hello32.elf \
-	$(BM_OUT)/hello-linux64.elf $(BM_OUT)/hello.bzimage
+	$(BM_OUT)/hello-linux64.elf $(BM_OUT)/hello.bzimage $(BM_OUT)/hello-multiboot.elf \
+	$(BM_OUT)/hello-multiboot32.elf $(BM_OUT)/hello-multiboot.bin $(BM_OUT)/not-linux.elf
 
 .PHONY: baremetal
 .SECONDARY: $(BM_LIB_OBJ) $(BM_GUESTS:%=$(BM_OUT)/%.o) $(BM_OUT)/byte-reset.o $(BM_OUT)/byte-halt.o
@@ -47,6 +48,28 @@ $(BM_OUT)/lib/start-nopvh.o: $(BM)/lib/start.S $(BM)/baremetal.mk
 BM_LIB_NOPVH := $(BM_OUT)/lib/start-nopvh.o $(filter-out %/start.S.o,$(BM_LIB_OBJ))
 $(BM_OUT)/hello-linux64.elf: $(BM_OUT)/hello.o $(BM_LIB_NOPVH) $(BM)/link.ld
 	$(BM_LD) $(BM_LDFLAGS) -T $(BM)/link.ld -o $@ $< $(BM_LIB_NOPVH)
+
+# Multiboot: ELF of either class, entered at e_entry, and a flat binary whose header has the addresses.
+$(BM_OUT)/lib/start-multiboot.o: $(BM)/lib/start.S $(BM)/baremetal.mk
+	@mkdir -p $(@D)
+	$(CC) $(BM_FLAGS) -DNO_PVH_NOTE -DMULTIBOOT=3 -c -o $@ $<
+
+$(BM_OUT)/lib/start-multiboot-flat.o: $(BM)/lib/start.S $(BM)/baremetal.mk
+	@mkdir -p $(@D)
+	$(CC) $(BM_FLAGS) -DNO_PVH_NOTE -DMULTIBOOT=0x10003 -c -o $@ $<
+
+$(BM_OUT)/hello-multiboot%elf: $(BM_OUT)/hello.o $(BM_OUT)/lib/start-multiboot%o $(BM_LIB_OBJ) $(BM)/link.ld
+	$(BM_LD) $(BM_LDFLAGS) -T $(BM)/link.ld -e multiboot_start -o $@ $(filter-out %/start.S.o %.ld,$^)
+
+$(BM_OUT)/hello-multiboot32.elf: $(BM_OUT)/hello-multiboot.elf
+	$(BM_OBJCOPY) -O elf32-i386 --strip-debug $< $@
+
+$(BM_OUT)/hello-multiboot.bin: $(BM_OUT)/hello-multiboot-flat.elf
+	$(BM_OBJCOPY) -O binary -R .note $< $@
+
+$(BM_OUT)/not-linux.elf: $(BM)/formats/not-linux.S $(BM)/link.ld
+	$(CC) -c -o $@.o $<
+	$(BM_LD) $(BM_LDFLAGS) -T $(BM)/link.ld -e start -o $@ $@.o
 
 $(BM_OUT)/hello.payload: $(BM_OUT)/hello.elf
 	$(BM_OBJCOPY) -O binary -R .note $< $@

@@ -54,7 +54,8 @@ static void load(const struct boot_image *img, uint8_t size, uint8_t bits)
 	if (boot_load(img, &req, &mem, &entry, &err) < 0)
 		fuzz_check(err.msg[0]);
 	else
-		fuzz_check(entry.protocol == BOOT_LINUX64 || entry.protocol == BOOT_PVH);
+		fuzz_check(entry.protocol == BOOT_LINUX64 || entry.protocol == BOOT_PVH ||
+		           entry.protocol == BOOT_MULTIBOOT);
 	madvise(ram(), RAM_MAX, MADV_DONTNEED);
 }
 
@@ -75,7 +76,7 @@ static void check_image(const struct boot_image *img)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
 	struct fuzz_in in = fuzz_begin(data, len);
-	enum boot_protocol protocol = (enum boot_protocol)(fuzz_u8(&in) % (BOOT_PVH + 1));
+	enum boot_protocol protocol = (enum boot_protocol)(fuzz_u8(&in) % (BOOT_MULTIBOOT + 1));
 	uint8_t size = fuzz_u8(&in), bits = fuzz_u8(&in);
 	struct boot_image img;
 	struct err err = {0};

@@ -3,10 +3,33 @@
 # Each image format and boot protocol, with what is handed over.
 
 head -c 100000 /dev/zero | tr '\0' z >"$tmp/initrd"
+head -c 99999 "$tmp/initrd" >"$tmp/odd-initrd"
 
 guest "boot: ELF64 by PVH" 7 hello.elf 'hello from pvh' -p status=7
 guest "boot: ELF32 by PVH" 7 hello32.elf 'hello from pvh' -p status=7
 guest "boot: ELF64 without a note, by the 64-bit protocol" 7 hello-linux64.elf 'hello from linux64' -p status=7
+for f in hello-multiboot.elf hello-multiboot32.elf hello-multiboot.bin; do
+	guest "boot: Multiboot, $f" 7 $f "^cmdline: .*/$f status=7\$" -p status=7
+	guest "boot: --boot multiboot, $f" 7 $f 'hello from multiboot' --boot multiboot -p status=7
+	guest "boot: Multiboot, $f, without -p" 0 $f "^cmdline: .*/$f\$"
+	guest "boot: Multiboot, $f: the initrd is a module" 0 $f 'initrd [0-9a-f]+000 \+ 99999' -i "$tmp/odd-initrd" -p initrd=z
+done
+guest "boot: a stack by PVH" 0 hello.elf '^stack 6000'
+guest "boot: a stack by Multiboot" 0 hello-multiboot.elf '^stack 6000'
+# A guess that was wrong is said to have been one; what a user asked for was none.
+guest "boot: a program that is taken for Linux" 122 not-linux.elf "not-linux.elf': nothing in the file says.* was a guess"
+run_limited "$trivm" run -k "$guests/not-linux.elf" --boot linux64
+if grep -q guess "$tmp/err"; then
+	fail "boot: a program that the user calls Linux" "it is said to be a guess"
+else
+	judge "boot: a program that the user calls Linux" 122
+fi
+run_limited "$trivm" run -k "$guests/hello-linux64.elf" -p status=7
+if grep -q guess "$tmp/err"; then
+	fail "boot: a right guess" "it is mentioned"
+else
+	judge "boot: a right guess" 7
+fi
 guest "boot: --boot linux64" 7 hello.elf 'hello from linux64' --boot linux64 -p status=7
 guest "boot: bzImage" 7 hello.bzimage 'hello from linux64' --no-kvm-check -p status=7
 # memtest86+ is so: the header counts 16 bytes where the file ends after 8 of them.

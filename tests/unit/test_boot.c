@@ -329,12 +329,12 @@ static void test_initrd_parts(void **state)
 	f->req.initrd = parts;
 	f->req.nr_initrd = 2;
 	load_ok(f);
-	assert_int_equal(load_le32(bp + 0x218), RAM - 8192); /* 4100 + 4 bytes, a page's boundary */
-	assert_int_equal(load_le32(bp + 0x21c), 4104);
+	assert_int_equal(load_le32(bp + 0x218), RAM - 8192); /* 4100 + 3 bytes, a page's boundary */
+	assert_int_equal(load_le32(bp + 0x21c), 4103);
 	assert_int_equal(load_le32(bp + 0x0c0), 0);
 	assert_int_equal(load_le32(bp + 0x0c4), 0);
 	assert_true(filled(f->ram + RAM - 8192, 4097));
-	assert_memory_equal(f->ram + RAM - 8192 + 4097, "\0\0\0xyz\0\xcc", 8);
+	assert_memory_equal(f->ram + RAM - 8192 + 4097, "\0\0\0xyz\xcc\xcc", 8);
 }
 
 static void test_initrd_below_what_the_kernel_says(void **state)

@@ -21,6 +21,14 @@ static void check_boot_params(void)
 	check(boot.entry_ds == 0x18, "ds %x, the boot protocol says __BOOT_DS", boot.entry_ds);
 }
 
+/* No protocol promises it; some kernels cannot do without. */
+static void check_stack(void)
+{
+	print("stack %lx\n", boot.entry_sp);
+	check(boot.entry_sp > 0x4000 && boot.entry_sp < boot.param + 1 && boot.entry_sp % 16 == 0,
+	      "no room for a stack at %lx", boot.entry_sp);
+}
+
 static void check_map(void)
 {
 	uint64_t ram = 0, last_end = 0;
@@ -88,11 +96,15 @@ int guest_main(void)
 {
 	uint64_t status = arg_num("status", 0);
 
-	print("hello from %s\n", boot.protocol == BOOT_PVH ? "pvh" : "linux64");
+	print("hello from %s\n", boot.protocol == BOOT_PVH         ? "pvh"
+	                         : boot.protocol == BOOT_MULTIBOOT ? "multiboot"
+	                                                           : "linux64");
 	print_cmdline();
 	print("rsdp %lx\n", boot.rsdp);
 	if (boot.protocol == BOOT_LINUX64)
 		check_boot_params();
+	else
+		check_stack();
 	check_map();
 	check_initrd();
 	return check_status() ? 1 : (int)status;

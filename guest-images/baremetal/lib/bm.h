@@ -201,9 +201,10 @@ struct boot_range {
 #define BOOT_RANGES_MAX 64
 
 struct boot_info {
-	unsigned protocol;           /* BOOT_PVH or BOOT_LINUX64 */
-	uint64_t param;              /* start_info or boot_params */
+	unsigned protocol;           /* BOOT_PVH, BOOT_LINUX64 or BOOT_MULTIBOOT */
+	uint64_t param;              /* start_info, boot_params or the Multiboot information */
 	uint16_t entry_cs, entry_ds; /* BOOT_LINUX64 */
+	uint64_t entry_sp;           /* BOOT_PVH and BOOT_MULTIBOOT: as the loader left it */
 	const char *cmdline;
 	uint64_t rsdp;
 	uint64_t initrd, initrd_size;

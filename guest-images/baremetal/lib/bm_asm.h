@@ -11,8 +11,9 @@
 #define SEL_USER_CODE 0x2b
 #define SEL_TSS       0x30
 
-#define BOOT_PVH     1
-#define BOOT_LINUX64 2
+#define BOOT_PVH       1
+#define BOOT_LINUX64   2
+#define BOOT_MULTIBOOT 3
 
 #define CR0_PE   0x1
 #define CR0_PG   0x80000000

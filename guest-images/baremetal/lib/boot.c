@@ -5,7 +5,7 @@
 
 struct boot_info boot;
 
-void bm_start(unsigned protocol, uint64_t param, unsigned cs, unsigned ds);
+void bm_start(unsigned protocol, uint64_t param, unsigned cs, unsigned ds, uint64_t sp);
 
 /* xen/include/public/arch-x86/hvm/start_info.h, version 1 */
 struct start_info {
@@ -42,6 +42,40 @@ static void from_start_info(void)
 			(struct boot_range){map[i].addr, map[i].size, map[i].type};
 }
 
+/* Multiboot Specification 0.6.96, 3.3; offsets in the information structure. */
+#define MBI_FLAGS      0
+#define MBI_MEM_LOWER  4
+#define MBI_MEM_UPPER  8
+#define MBI_CMDLINE    16
+#define MBI_MODS_COUNT 20
+#define MBI_MODS_ADDR  24
+#define MBI_MMAP_LEN   44
+#define MBI_MMAP_ADDR  48
+#define MBI_LOADER     64
+#define MBI_WANTED     (1u << 0 | 1u << 2 | 1u << 3 | 1u << 6 | 1u << 9)
+
+static void from_multiboot(void)
+{
+	uint64_t mbi = boot.param, at = read32(mbi + MBI_MMAP_ADDR);
+	uint64_t end = at + read32(mbi + MBI_MMAP_LEN);
+
+	check((read32(mbi + MBI_FLAGS) & MBI_WANTED) == MBI_WANTED, "Multiboot flags %x",
+	      read32(mbi + MBI_FLAGS));
+	check(!strcmp((const char *)(uint64_t)read32(mbi + MBI_LOADER), "trivm"), "loader's name");
+	check(read32(mbi + MBI_MEM_LOWER) == 639, "mem_lower %u", read32(mbi + MBI_MEM_LOWER));
+	boot.cmdline = (const char *)(uint64_t)read32(mbi + MBI_CMDLINE);
+	if (read32(mbi + MBI_MODS_COUNT)) {
+		uint64_t mod = read32(mbi + MBI_MODS_ADDR);
+
+		boot.initrd = read32(mod);
+		boot.initrd_size = read32(mod + 4) - boot.initrd;
+		check(!(boot.initrd & 4095), "the module is not at a page: %lx", boot.initrd);
+	}
+	for (; at < end && boot.nr_ranges < BOOT_RANGES_MAX; at += read32(at) + 4)
+		boot.ranges[boot.nr_ranges++] =
+			(struct boot_range){read64(at + 4), read64(at + 12), read32(at + 20)};
+}
+
 /* Documentation/arch/x86/zero-page.rst and boot.rst; offsets in boot_params. */
 #define BP_ACPI_RSDP  0x070
 #define BP_EXT_IMAGE  0x0c0
@@ -75,15 +109,18 @@ static void from_boot_params(void)
 	}
 }
 
-void bm_start(unsigned protocol, uint64_t param, unsigned cs, unsigned ds)
+void bm_start(unsigned protocol, uint64_t param, unsigned cs, unsigned ds, uint64_t sp)
 {
 	trap_init();
 	boot.protocol = protocol;
 	boot.param = param;
 	boot.entry_cs = (uint16_t)cs;
 	boot.entry_ds = (uint16_t)ds;
+	boot.entry_sp = sp;
 	if (protocol == BOOT_PVH)
 		from_start_info();
+	else if (protocol == BOOT_MULTIBOOT)
+		from_multiboot();
 	else
 		from_boot_params();
 	guest_exit(guest_main());

@@ -2,8 +2,9 @@
 /*
  * The first instructions of a bare-metal guest, up to bm_start() in C.
  *
- * One image, three ways in:
+ * One image, several ways in:
  *   PVH          32-bit, paging off, ebx = start_info; found through the ELF note below
+ *   Multiboot    the same, ebx = its information structure; only with -DMULTIBOOT=FLAGS
  *   Linux, ELF   64-bit, rsi = boot_params, at the ELF header's entry
  *   Linux, bz    the same at image + 0x200 (Documentation/arch/x86/boot.rst); image + 0 is the 32-bit
  *                entry, which we do not serve
@@ -25,6 +26,30 @@ image_start:
 entry64:
 	jmp	linux64_start
 
+#ifdef MULTIBOOT
+/*
+ * Multiboot Specification 0.6.96, 3.1: in the first 8 KiB of the file. Flags: page-aligned modules, memory
+ * information, and, for the flat binary, bit 16: the addresses.
+ */
+#define MB_MAGIC 0x1badb002
+	.section .head, "ax"
+	.balign	4
+multiboot_header:
+	.long	MB_MAGIC, MULTIBOOT, -(MB_MAGIC + MULTIBOOT)
+	.long	multiboot_header, image_start, image_data_end, image_end, multiboot_start
+
+	.section .text.start, "ax"
+	.code32
+	.globl	multiboot_start
+multiboot_start:
+	cmpl	$0x2badb002, %eax
+	jne	0f
+	movl	$BOOT_MULTIBOOT, %edi
+	jmp	start32
+0:	hlt
+	jmp	0b
+#endif
+
 #ifndef NO_PVH_NOTE
 /* Xen's ELF note 18, XEN_ELFNOTE_PHYS32_ENTRY: the address of the 32-bit entry. */
 	.section .note.pvh, "a", @note
@@ -38,6 +63,9 @@ entry64:
 	.code32
 	.globl	pvh_start
 pvh_start:
+	movl	$BOOT_PVH, %edi
+start32:
+	movl	%esp, %esi		/* the loader's stack, if it has given one */
 	cli
 	cld
 	movl	$boot_stack_end, %esp
@@ -57,7 +85,8 @@ pvh_start:
 	ljmp	$SEL_CODE64, $1f
 	.code64
 1:	movl	%ebp, %ebp		/* clears the upper half */
-	movl	$BOOT_PVH, %ebx
+	movl	%edi, %ebx
+	movl	%esi, %r8d
 	jmp	common_start
 
 linux64_start:
@@ -74,6 +103,7 @@ linux64_start:
 	pushq	$1f
 	lretq
 1:	movl	$BOOT_LINUX64, %ebx
+	xorl	%r8d, %r8d
 
 common_start:
 	movl	$SEL_DATA, %eax
