@@ -28,6 +28,7 @@ static const int calls[] = {
 	CALL(timerfd_settime),
 	CALL(timer_settime),
 	CALL(read),
+	CALL(preadv2),
 	CALL(write),
 	CALL(close),
 	CALL(clock_gettime),

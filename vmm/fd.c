@@ -52,13 +52,6 @@ void fd_signal(int eventfd)
 		return;
 }
 
-uint64_t fd_drain(int eventfd)
-{
-	uint64_t count;
-
-	return read(eventfd, &count, sizeof(count)) == sizeof(count) ? count : 0;
-}
-
 int fd_peek(int eventfd, uint64_t *count)
 {
 	static const char key[] = "\neventfd-count:";

@@ -22,8 +22,27 @@ int fd_shared_memory(const char *name, uint64_t size, unsigned flags);
 
 /* eventfd: a non-blocking one at 0, or a negative errno. */
 int fd_eventfd(void);
-void fd_signal(int eventfd);    /* add 1; never blocks */
-uint64_t fd_drain(int eventfd); /* read and zero the count; 0 if it was not signalled */
+void fd_signal(int eventfd); /* add 1; never blocks if no other process has the eventfd */
+
+/*
+ * The same for an eventfd that another process has, which may have cleared O_NONBLOCK: never
+ * blocks. Ten times as slow. fd_shared.c. Any thread.
+ */
+void fd_signal_shared(int eventfd);
+
+/*
+ * Read and zero the count of an eventfd or timerfd; 0 if it was not signalled. Never blocks, not
+ * even if another process has cleared O_NONBLOCK. Any thread.
+ */
+uint64_t fd_drain(int fd);
+
+/*
+ * Put a new eventfd behind the descriptor @eventfd: those who had got the old one have no part in
+ * it. The number stays, so that threads that use it meanwhile reach the one or the other. Whoever
+ * watches the old one (epoll, KVM) has to leave it before. 0 or a negative errno, and then nothing
+ * has changed.
+ */
+int fd_renew(int eventfd);
 
 /*
  * The count of an eventfd, which stays there (proc(5), fdinfo). 0 or a negative errno: there is no

@@ -86,6 +86,24 @@ void loop_remove(struct loop_source *src)
 	src->events = 0;
 }
 
+/*
+ * epoll knows the old file for as long as another process has it open, so it is taken out while its
+ * number still names it. The kernel orders this against an epoll_wait() on another thread; nothing
+ * of the loop itself changes.
+ */
+int loop_renew(struct loop_source *src)
+{
+	struct epoll_event ev = {.events = src->events, .data.ptr = src};
+	int rc;
+
+	if (epoll_ctl(src->loop->epfd, EPOLL_CTL_DEL, src->fd, NULL) < 0)
+		return -errno;
+	rc = fd_renew(src->fd);
+	if (epoll_ctl(src->loop->epfd, EPOLL_CTL_ADD, src->fd, &ev) < 0 && rc == 0)
+		rc = -errno;
+	return rc;
+}
+
 int loop_once(struct loop *loop, int timeout_ms)
 {
 	struct epoll_event batch[LOOP_BATCH];

@@ -44,6 +44,12 @@ int loop_add(struct loop *loop, struct loop_source *src, int fd, uint32_t events
 int loop_change(struct loop_source *src, uint32_t events);
 void loop_remove(struct loop_source *src);
 
+/*
+ * fd_renew() the source's descriptor, an eventfd, and watch the new one. 0 or a negative errno, and
+ * then nothing has changed. Any thread; an event of the old one may still be reported.
+ */
+int loop_renew(struct loop_source *src);
+
 /* Wait at most @timeout_ms (-1: for ever) and run what is ready. Number of callbacks or a negative
  * errno. */
 int loop_once(struct loop *loop, int timeout_ms);

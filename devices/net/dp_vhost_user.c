@@ -79,7 +79,7 @@ static void find_base(struct dp_user *d, struct dp_user_ring *r, bool complete)
 	bool packed = d->negotiated & BIT64(VIRTIO_F_RING_PACKED);
 
 	virtq_recover(&r->vr.config, packed, complete, d->mem, &r->vr.base);
-	fd_signal(r->vr.call_fd);
+	fd_signal_shared(r->vr.call_fd);
 }
 
 static int start_ring(struct dp_user *d, unsigned index, struct err *err)
@@ -142,7 +142,7 @@ void dp_user_drop(struct dp_user *d)
 		if (!vhost_ring_runs(&d->user.vhost, i))
 			continue;
 		d->rings[i].lost = true;
-		fd_signal(d->rings[i].vr.call_fd);
+		fd_signal_shared(d->rings[i].vr.call_fd);
 	}
 	d->user.vhost.running = 0;
 }

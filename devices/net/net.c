@@ -66,6 +66,7 @@ int net_ring_start(struct net *net, struct datapath *dp, unsigned index, struct 
 	};
 
 	vq->outside = dp->ops->outside;
+	vq->lent |= dp->ops->reads_kicks;
 	virtio_kicks_owner(&vq->kicks, ring.kick_fd, dp->ops->reads_kicks, dp->ops->kicks_at_start);
 	return dp->ops->ring_start(dp, index, &ring, err);
 }

@@ -119,6 +119,19 @@ static unsigned waiting(const struct net *net)
 	return n;
 }
 
+/*
+ * Another process that had the rings has their eventfds for as long as it likes. The next owner gets
+ * others: that process cannot read its notifications away.
+ */
+static int renew_eventfds(struct net *net, struct err *err)
+{
+	int rc = 0;
+
+	for (unsigned i = 0; i < 2 * net->config.pairs && rc == 0; i++)
+		rc = virtio_queue_renew(&net->dev, i);
+	return rc < 0 ? err_errno(err, rc, "%s: new eventfds for its rings", net->config.name) : 0;
+}
+
 /* Give the rings to @dp. On an error it has none. */
 static int take(struct net *net, struct datapath *dp, struct err *err)
 {
@@ -167,8 +180,10 @@ static int move(struct net *net, struct datapath *dp, struct net_switch_report *
 	start = clock_us();
 	release(net, old);
 	report->frames = waiting(net);
-	rc = take(net, dp, err);
-	if (rc < 0 && take(net, old, &again) < 0) {
+	rc = renew_eventfds(net, err);
+	if (rc == 0)
+		rc = take(net, dp, err);
+	if (rc < 0 && (renew_eventfds(net, &again) < 0 || take(net, old, &again) < 0)) {
 		net->dp_setup = false;
 		old->ops->teardown(old);
 		virtio_device_broken(&net->dev, again.msg);
@@ -216,8 +231,8 @@ int net_switch(struct net *net, struct datapath **dp, struct net_switch_report *
 	pthread_mutex_lock(&net->dev.lock);
 	pthread_mutex_lock(&net->lock);
 	rc = judge(net, new, err);
-	if (rc == 0 && net->dp_setup)
-		rc = move(net, new, report, err);
+	if (rc == 0)
+		rc = net->dp_setup ? move(net, new, report, err) : renew_eventfds(net, err);
 	if (rc == 0) {
 		keep_counts(net, old);
 		net->dp = new;

@@ -80,7 +80,7 @@ static int irqfd_arm(struct msix *msix, const struct msix_vector *v, struct msix
 	if (rc < 0) {
 		/* Back to where they were: still pending. */
 		if (count)
-			fd_signal(q->fd);
+			fd_signal_shared(q->fd);
 		return rc;
 	}
 	q->armed = true;

@@ -125,7 +125,7 @@ int vhost_ring_start(struct vhost *v, unsigned index, const struct vhost_ring *r
 	}
 	v->running |= BIT64(index);
 	v->size[index] = ring->config.size;
-	fd_signal(ring->kick_fd);
+	fd_signal_shared(ring->kick_fd);
 	return 0;
 }
 

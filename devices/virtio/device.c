@@ -55,7 +55,10 @@ void virtio_queue_interrupt(struct virtio_device *dev, unsigned index)
 
 	if (fd >= 0) {
 		TRACE(irq_call, dev->name, index, "interrupt: the call eventfd is written");
-		fd_signal(fd);
+		if (atomic_load_explicit(&dev->queues[index].lent, memory_order_relaxed))
+			fd_signal_shared(fd);
+		else
+			fd_signal(fd);
 	} else if (dev->transport) {
 		TRACE(irq_ioctl, dev->name, index, "interrupt: by the VMM itself");
 		dev->transport_ops->queue_interrupt(dev->transport, index);
@@ -68,6 +71,18 @@ void virtio_queue_wake(struct virtio_device *dev, unsigned index)
 
 	if (q->events.kick_fd >= 0)
 		virtio_kicks_signal(&q->kicks, q->events.kick_fd, false);
+}
+
+int virtio_queue_renew(struct virtio_device *dev, unsigned index)
+{
+	struct virtio_queue *q = &dev->queues[index];
+	int rc = 0;
+
+	if (q->lent && dev->transport && dev->transport_ops->renew)
+		rc = dev->transport_ops->renew(dev->transport, index);
+	if (rc == 0)
+		q->lent = false;
+	return rc;
 }
 
 struct virtio_ways virtio_queue_ways(struct virtio_device *dev, unsigned index)

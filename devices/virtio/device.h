@@ -85,6 +85,11 @@ struct virtio_queue {
 	struct virtio_queue_events events; /* constant once the transport is there */
 	struct virtio_kicks kicks;
 	_Atomic bool outside; /* its owner is outside of this process: for counting. dev->lock */
+	/*
+	 * Another process got the eventfds, and may still have them: they are written by
+	 * fd_signal_shared() until virtio_queue_renew(). Set by the device; dev->lock.
+	 */
+	_Atomic bool lent;
 };
 
 /* All with dev->lock held, on a vCPU thread or the main thread. Those that say so may be NULL. */
@@ -150,6 +155,12 @@ struct virtio_transport_ops {
 	 * of interrupts. What is to be reset does not run any more. dev->lock is held.
 	 */
 	void (*reset)(void *transport, int index);
+	/*
+	 * New eventfds for queue @index behind the same descriptors, with the kernel's short ways
+	 * that the old ones had. 0 or a negative errno, and then nothing has changed. Any thread;
+	 * dev->lock is held, and the queue is not served.
+	 */
+	int (*renew)(void *transport, unsigned index);
 	/* Queue @index, which exists. Any thread. NULL: not known. */
 	void (*ways)(void *transport, unsigned index, struct virtio_ways *ways);
 };
@@ -209,6 +220,14 @@ uint64_t virtio_ring_features(bool packed);
  * one. Any thread.
  */
 void virtio_queue_wake(struct virtio_device *dev, unsigned index);
+
+/*
+ * If another process has the eventfds of queue @index: give the queue new ones, so that this process
+ * can neither read the next owner's notifications away nor write to it. Notifications and interrupts
+ * that were on their way may be lost: the caller sees to one of each. dev->lock is held, and the
+ * queue is not served. 0 or a negative errno, and then it is as before. Any thread.
+ */
+int virtio_queue_renew(struct virtio_device *dev, unsigned index);
 
 /* What driver and device agreed on: constant while the device runs. */
 static inline bool virtio_has(const struct virtio_device *dev, unsigned bit)

@@ -131,3 +131,16 @@ void virtio_events_drain(struct virtio_events *events, unsigned index)
 	virtio_kicks_drain(&events->dev->queues[index].kicks, events->pairs[index].kick_fd);
 	fd_drain(events->pairs[index].call_fd);
 }
+
+int virtio_events_renew(struct virtio_events *events, unsigned index)
+{
+	struct virtio_event_pair *pair = &events->pairs[index];
+	int rc = loop_renew(&pair->call);
+
+	/* The kick fd of a queue that has another owner is not in the loop. */
+	if (rc == 0)
+		rc = pair->kick.loop ? loop_renew(&pair->kick) : fd_renew(pair->kick_fd);
+	if (rc == 0)
+		virtio_kicks_renewed(&events->dev->queues[index].kicks);
+	return rc;
+}

@@ -63,6 +63,13 @@ void virtio_events_kick(struct virtio_events *events, unsigned index);
 /* Read queue @index's call fd: is there an interrupt to carry? The transport's lock is held. */
 bool virtio_events_take_call(struct virtio_events *events, unsigned index);
 
+/*
+ * New eventfds behind the descriptors of queue @index, with a count of 0. The transport has detached
+ * both from the kernel and attaches them again. 0 or a negative errno, and then nothing has changed.
+ * dev->lock is held. Any thread.
+ */
+int virtio_events_renew(struct virtio_events *events, unsigned index);
+
 /* Forget notifications and interrupts that queue @index has not taken. dev->lock is held. */
 void virtio_events_drain(struct virtio_events *events, unsigned index);
 

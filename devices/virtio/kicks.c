@@ -30,7 +30,10 @@ static void turn(struct virtio_kicks *k, uint64_t count, uint64_t next)
 void virtio_kicks_signal(struct virtio_kicks *k, int kick_fd, bool exit)
 {
 	__atomic_fetch_add(exit ? &k->exits : &k->own, 1, __ATOMIC_RELAXED);
-	fd_signal(kick_fd);
+	if (__atomic_load_n(&k->hidden, __ATOMIC_RELAXED))
+		fd_signal_shared(kick_fd);
+	else
+		fd_signal(kick_fd);
 }
 
 void virtio_kicks_owner(struct virtio_kicks *k, int kick_fd, bool reads, unsigned signals)
@@ -39,13 +42,18 @@ void virtio_kicks_owner(struct virtio_kicks *k, int kick_fd, bool reads, unsigne
 
 	if (reads != k->hidden && fd_peek(kick_fd, &count) == 0)
 		turn(k, count, count);
-	k->hidden = reads;
+	__atomic_store_n(&k->hidden, reads, __ATOMIC_RELAXED);
 	__atomic_fetch_add(&k->own, signals, __ATOMIC_RELAXED);
 }
 
 void virtio_kicks_drain(struct virtio_kicks *k, int kick_fd)
 {
 	turn(k, fd_drain(kick_fd), 0);
+}
+
+void virtio_kicks_renewed(struct virtio_kicks *k)
+{
+	turn(k, 0, 0);
 }
 
 void virtio_kicks_read(const struct virtio_kicks *k, int kick_fd, struct virtio_kick_counts *counts)

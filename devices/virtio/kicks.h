@@ -25,7 +25,8 @@ struct virtio_kicks {
 	uint64_t direct; /* by ioeventfd, in periods that have ended */
 	/* The period that runs began when the kick fd's count was so much above exits + own. */
 	int64_t mark;
-	bool hidden; /* in this period its owner reads the kick fd */
+	/* In this period its owner, another process, reads the kick fd. Read by any thread. */
+	bool hidden;
 };
 
 /* Our own write to @kick_fd. @exit: for a notification that came as an exit. Any thread. */
@@ -39,6 +40,9 @@ void virtio_kicks_owner(struct virtio_kicks *k, int kick_fd, bool reads, unsigne
 
 /* The queue has stopped: empty its kick fd. */
 void virtio_kicks_drain(struct virtio_kicks *k, int kick_fd);
+
+/* The kick fd, which the owner read, has become a new one. */
+void virtio_kicks_renewed(struct virtio_kicks *k);
 
 struct virtio_kick_counts {
 	uint64_t exits;

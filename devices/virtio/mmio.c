@@ -96,7 +96,7 @@ static void irqfd_attach(struct virtio_mmio *m, unsigned index)
 	rc = irq_irqfd(line->ctl, line->gsi, fd, true);
 	if (rc < 0) {
 		if (waited)
-			fd_signal(fd);
+			fd_signal_shared(fd);
 		log_limited(&m->dev->limit, LOG_WARN, "%s: queue %u: no direct interrupts: %s",
 		            m->dev->name, index, strerror(-rc));
 		return;
@@ -225,6 +225,23 @@ static void transport_reset(void *transport, int index)
 	pthread_mutex_unlock(&m->lock);
 }
 
+static int transport_renew(void *transport, unsigned index)
+{
+	struct virtio_mmio *m = transport;
+	int rc;
+
+	pthread_mutex_lock(&m->lock);
+	ioeventfd_detach(m, index);
+	irqfd_detach(m, index);
+	rc = virtio_events_renew(&m->events, index);
+	if (m->queues[index].active) {
+		ioeventfd_attach(m, index);
+		irqfd_attach(m, index);
+	}
+	pthread_mutex_unlock(&m->lock);
+	return rc;
+}
+
 static void transport_ways(void *transport, unsigned index, struct virtio_ways *ways)
 {
 	struct virtio_mmio *m = transport;
@@ -236,6 +253,7 @@ static void transport_ways(void *transport, unsigned index, struct virtio_ways *
 }
 
 static const struct virtio_transport_ops transport_ops = {
+	.renew = transport_renew,
 	.ways = transport_ways,
 	.queue_interrupt = transport_queue_interrupt,
 	.config_interrupt = transport_config_interrupt,

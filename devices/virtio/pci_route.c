@@ -239,6 +239,27 @@ static void transport_reset(void *transport, int index)
 	pthread_mutex_unlock(&p->lock);
 }
 
+static int transport_renew(void *transport, unsigned index)
+{
+	struct virtio_pci *p = transport;
+	struct virtio_pci_queue *q = &p->queues[index];
+	bool active;
+	int rc;
+
+	pthread_mutex_lock(&p->lock);
+	active = q->active;
+	ioeventfd_detach(p, index);
+	q->active = false;
+	virtio_pci_route(p, index);
+	rc = virtio_events_renew(&p->events, index);
+	q->active = active;
+	if (active)
+		ioeventfd_attach(p, index);
+	virtio_pci_route(p, index);
+	pthread_mutex_unlock(&p->lock);
+	return rc;
+}
+
 static void transport_ways(void *transport, unsigned index, struct virtio_ways *ways)
 {
 	struct virtio_pci *p = transport;
@@ -251,6 +272,7 @@ static void transport_ways(void *transport, unsigned index, struct virtio_ways *
 }
 
 const struct virtio_transport_ops virtio_pci_transport_ops = {
+	.renew = transport_renew,
 	.ways = transport_ways,
 	.queue_interrupt = transport_queue_interrupt,
 	.config_interrupt = transport_config_interrupt,

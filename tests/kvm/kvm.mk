@@ -18,6 +18,10 @@ $(BUILD)/tests/ctlflood: tests/kvm/ctlflood.c
 	@mkdir -p $(@D)
 	$(CC) $(PROGRAM_CFLAGS) -o $@ $<
 
+$(BUILD)/tests/vupeer: tests/kvm/vupeer.c $(BUILD)/libtrivm.a
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^
+
 .PHONY: kvm-bins
 kvm-bins: baremetal $(BUILD)/tests/ctlflood $(BUILD)/tests/pty $(BUILD)/tests/netpeer \
-	$(BUILD)/tests/switchpeer
+	$(BUILD)/tests/switchpeer $(BUILD)/tests/vupeer

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -37,6 +38,62 @@ static void close_is_idempotent(void **state)
 
 	fd_close(&failed); /* an error code that was kept in place of an fd */
 	assert_int_equal(failed, -1);
+}
+
+/* The alarm of main() ends a test that blocks. */
+static void an_eventfd_that_another_process_made_blocking(void **state)
+{
+	uint64_t brim = UINT64_MAX - 1;
+	int fd = fd_eventfd(), theirs = dup(fd);
+
+	(void)state;
+	assert_int_equal(fcntl(theirs, F_SETFL, fcntl(theirs, F_GETFL) & ~O_NONBLOCK), 0);
+	assert_false(fcntl(fd, F_GETFL) & O_NONBLOCK);
+	assert_int_equal(fd_drain(fd), 0);
+	fd_signal_shared(fd);
+	fd_signal_shared(fd);
+	assert_int_equal(fd_drain(fd), 2);
+	assert_int_equal(write(theirs, &brim, sizeof(brim)), sizeof(brim));
+	for (unsigned i = 0; i < 1000; i++)
+		fd_signal_shared(fd);
+	assert_true(fd_drain(fd) >= brim);
+	/* A child has no part in the parent's asynchronous I/O. */
+	if (fork() == 0) {
+		fd_signal_shared(fd);
+		_exit(0);
+	}
+	wait(NULL);
+	assert_int_equal(fd_drain(fd), 1);
+
+	assert_int_equal(fd_renew(fd), 0);
+	assert_true(fcntl(fd, F_GETFL) & O_NONBLOCK);
+	assert_true(fcntl(fd, F_GETFD) & FD_CLOEXEC);
+	fd_signal(fd);
+	assert_int_equal(fd_drain(theirs), 0);
+	assert_int_equal(fd_drain(fd), 1);
+	fd_close(&theirs);
+	fd_close(&fd);
+}
+
+static void *signal_many(void *arg)
+{
+	for (unsigned i = 0; i < 2000; i++)
+		fd_signal_shared(*(int *)arg);
+	return NULL;
+}
+
+static void signals_of_many_threads_are_all_counted(void **state)
+{
+	int fd = fd_eventfd();
+	pthread_t t[8];
+
+	(void)state;
+	for (unsigned i = 0; i < 8; i++)
+		pthread_create(&t[i], NULL, signal_many, &fd);
+	for (unsigned i = 0; i < 8; i++)
+		pthread_join(t[i], NULL);
+	assert_int_equal(fd_drain(fd), 16000);
+	fd_close(&fd);
 }
 
 static void eventfd_counts_and_never_blocks(void **state)
@@ -248,6 +305,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(close_is_idempotent),
 		cmocka_unit_test(eventfd_counts_and_never_blocks),
+		cmocka_unit_test(an_eventfd_that_another_process_made_blocking),
+		cmocka_unit_test(signals_of_many_threads_are_all_counted),
 		cmocka_unit_test(read_full_puts_pieces_together),
 		cmocka_unit_test(transfers_survive_signals),
 		cmocka_unit_test(write_full_reports_a_gone_reader),

@@ -422,6 +422,47 @@ static void test_ioeventfds(void **state)
 	teardown(&f);
 }
 
+/*
+ * Another process had the eventfds: after a renewal it has no part in notifications and interrupts,
+ * and they travel as before.
+ */
+static void test_renewed_eventfds(void **state)
+{
+	struct fixture f;
+	int kick, call;
+
+	(void)state;
+	setup(&f, &plain);
+	go(&f, 2);
+	kick = dup(f.t.dev.queues[1].events.kick_fd);
+	call = dup(call_fd(&f, 1));
+	assert_int_equal(virtio_queue_renew(&f.t.dev, 1), 0); /* nobody had them */
+	fd_signal(call);
+	settle(&f);
+	assert_int_equal(interrupts(&f), 1);
+	f.t.dev.queues[1].lent = true;
+	assert_int_equal(virtio_queue_renew(&f.t.dev, 1), 0);
+	assert_false(f.t.dev.queues[1].lent);
+	fd_signal(call);
+	settle(&f);
+	assert_int_equal(interrupts(&f), 0);
+	virtio_queue_interrupt(&f.t.dev, 1);
+	settle(&f);
+	assert_int_equal(interrupts(&f), 1);
+	fd_drain(f.t.dev.queues[1].events.kick_fd);
+	assert_true(notify(&f, 1));
+	assert_int_equal(fd_drain(kick), 0);
+	assert_int_equal(fd_drain(f.t.dev.queues[1].events.kick_fd), 1);
+	/* One that does not run. */
+	f.t.dev.queues[3].lent = true;
+	assert_int_equal(virtio_queue_renew(&f.t.dev, 3), 0);
+	assert_int_equal(f.irq.nr_irqfds, 2);
+	assert_int_equal(f.kernel.nr, 2);
+	fd_close(&kick);
+	fd_close(&call);
+	teardown(&f);
+}
+
 static void test_notify_by_exit(void **state)
 {
 	struct options o = {.notify_exit = true, .served = true};
@@ -540,6 +581,7 @@ int main(void)
 		cmocka_unit_test(test_event_before_the_start),
 		cmocka_unit_test(test_inject_ioctl),
 		cmocka_unit_test(test_no_irqfd),
+		cmocka_unit_test(test_renewed_eventfds),
 		cmocka_unit_test(test_config_interrupt),
 		cmocka_unit_test(test_ioeventfds),
 		cmocka_unit_test(test_notify_by_exit),

@@ -771,6 +771,47 @@ static bool notify(struct fixture *f, unsigned queue, unsigned size)
 	                   queue);
 }
 
+/*
+ * Another process had the eventfds: after a renewal it has no part in notifications and interrupts,
+ * and they travel as before.
+ */
+static void test_renewed_eventfds(void **state)
+{
+	struct fixture f;
+	int kick, call;
+
+	(void)state;
+	setup(&f, &plain);
+	go_msix(&f, 2);
+	kick = dup(f.t.dev.queues[1].events.kick_fd);
+	call = dup(call_fd(&f, 1));
+	assert_int_equal(virtio_queue_renew(&f.t.dev, 1), 0); /* nobody had them */
+	fd_signal(call);
+	settle(&f);
+	expect_msi(&f, "\x41");
+	f.t.dev.queues[1].lent = true;
+	assert_int_equal(virtio_queue_renew(&f.t.dev, 1), 0);
+	assert_false(f.t.dev.queues[1].lent);
+	fd_signal(call);
+	settle(&f);
+	expect_msi(&f, "");
+	virtio_queue_interrupt(&f.t.dev, 1);
+	settle(&f);
+	expect_msi(&f, "\x41");
+	fd_drain(f.t.dev.queues[1].events.kick_fd);
+	assert_true(notify(&f, 1, 2));
+	assert_int_equal(fd_drain(kick), 0);
+	assert_int_equal(fd_drain(f.t.dev.queues[1].events.kick_fd), 1);
+	/* One that does not run. */
+	f.t.dev.queues[3].lent = true;
+	assert_int_equal(virtio_queue_renew(&f.t.dev, 3), 0);
+	assert_int_equal(f.rig.irq.nr_irqfds, 2);
+	assert_int_equal(f.kernel.nr, 2);
+	fd_close(&kick);
+	fd_close(&call);
+	teardown(&f);
+}
+
 static int kick_fd(struct fixture *f, unsigned queue)
 {
 	return f->t.dev.queues[queue].events.kick_fd;
@@ -1067,6 +1108,7 @@ int main(void)
 		cmocka_unit_test(test_device_config),
 		cmocka_unit_test(test_vectors),
 		cmocka_unit_test(test_direct),
+		cmocka_unit_test(test_renewed_eventfds),
 		cmocka_unit_test(test_masked),
 		cmocka_unit_test(test_vector_given_late),
 		cmocka_unit_test(test_intx),

@@ -13,6 +13,8 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include <unistd.h>
+
 #include <linux/virtio_config.h>
 
 #include "devices/virtio/device.h"
