@@ -9,7 +9,7 @@
 #   make guest lab  the default guest's image; the nested lab's image
 #   make disk       a Debian system on a disk image, for --disk
 #   make install    into PREFIX (/usr/local)
-#   make format     clang-format over all sources
+#   make format     clang-format over all sources (in the version that the style is defined by)
 #
 # CC=clang, CFLAGS=..., BUILD=dir, SANITIZE=address,undefined as usual.
 
@@ -106,7 +106,7 @@ install: all
 			$(BUILD)/guest/initrd.img; fi
 
 format:
-	git ls-files '*.c' '*.h' | xargs clang-format -i
+	git ls-files '*.c' '*.h' | xargs tools/clang-format -i
 
 clean:
 	rm -rf $(BUILD)/obj $(BUILD)/trivm $(BUILD)/trivm-switch $(BUILD)/libtrivm*.a $(BUILD)/unit $(BUILD)/baremetal

@@ -112,6 +112,7 @@ int loop_once(struct loop *loop, int timeout_ms)
 
 	if (n < 0)
 		return errno == EINTR ? 0 : -errno;
+	/* cppcheck-suppress autoVariables ; cleared below, before @batch ends */
 	loop->batch = batch;
 	loop->batch_nr = n;
 	for (int i = 0; i < n; i++) {

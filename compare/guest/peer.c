@@ -32,11 +32,14 @@ static long answer_len;
 
 static long syscall6(long nr, long a, long b, long c, long d, long e, long f)
 {
-	register long r10 __asm__("r10") = d;
-	register long r8 __asm__("r8") = e;
-	register long r9 __asm__("r9") = f;
+	register long r10 __asm__("r10");
+	register long r8 __asm__("r8");
+	register long r9 __asm__("r9");
 	long ret;
 
+	r10 = d;
+	r8 = e;
+	r9 = f;
 	__asm__ volatile("syscall"
 	                 : "=a"(ret)
 	                 : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)

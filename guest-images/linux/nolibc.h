@@ -11,9 +11,10 @@
 
 static inline long syscall4(long nr, long a, long b, long c, long d)
 {
-	register long r10 __asm__("r10") = d;
+	register long r10 __asm__("r10");
 	long ret;
 
+	r10 = d; /* not where it is declared: cppcheck 2.17 takes that for an error */
 	__asm__ volatile("syscall"
 	                 : "=a"(ret)
 	                 : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10)
