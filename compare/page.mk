@@ -7,10 +7,10 @@ COMPARE_SCRIPT := $(patsubst %,compare/%.js,page_model page_figure page_charts p
 
 $(COMPARE_PAGE): compare/page.html compare/page.css $(COMPARE_SCRIPT) compare/page.mk
 	@mkdir -p $(@D)
-	cat $(COMPARE_SCRIPT) >$(@:.html=.js)
-	sed -e '/^@STYLE@$$/{r compare/page.css' -e 'd}' -e '/^@SCRIPT@$$/{r $(@:.html=.js)' -e 'd}' \
+	$(call do,GEN,$@)cat $(COMPARE_SCRIPT) >$(@:.html=.js)
+	@sed -e '/^@STYLE@$$/{r compare/page.css' -e 'd}' -e '/^@SCRIPT@$$/{r $(@:.html=.js)' -e 'd}' \
 		compare/page.html >$@.tmp
-	mv $@.tmp $@
+	@mv $@.tmp $@
 
-$(BUILD)/obj/compare/page_html.o: compare/page_html.S $(COMPARE_PAGE)
-	$(CC) -DCOMPARE_PAGE='"$(COMPARE_PAGE)"' -c $< -o $@
+$(BUILD)/obj/compare/page_html.o: compare/page_html.S $(COMPARE_PAGE) | $(TOOLCHAIN)
+	$(call do,AS,$<)$(CC) -DCOMPARE_PAGE='"$(COMPARE_PAGE)"' -c $< -o $@

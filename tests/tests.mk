@@ -13,10 +13,10 @@ $(UNIT_LIBS) &: FORCE
 		CFLAGS="-O1 -g" $(UNIT_LIBS)
 
 $(UNIT_BUILD)/fakes.o: tests/unit/fakes.c
-	$(CC) $(ALL_CFLAGS) -fsanitize=$(UNIT_SANITIZE) -O1 -g -MMD -MP -c -o $@ $<
+	$(call do,CC,$<)$(CC) $(ALL_CFLAGS) -fsanitize=$(UNIT_SANITIZE) -O1 -g -MMD -MP -c -o $@ $<
 
 $(UNIT_BUILD)/test_%: tests/unit/test_%.c $(UNIT_LIBS) $(UNIT_BUILD)/fakes.o
-	$(CC) $(ALL_CFLAGS) -I$(UNIT_BUILD) -fsanitize=$(UNIT_SANITIZE) -fno-sanitize-recover=all \
+	$(call do,CC,$<)$(CC) $(ALL_CFLAGS) -I$(UNIT_BUILD) -fsanitize=$(UNIT_SANITIZE) -fno-sanitize-recover=all \
 		-O1 -g -MMD -MP -o $@ $< $(UNIT_BUILD)/fakes.o $(UNIT_LIBS) \
 		-lcmocka $(LIBS) $(SWITCH_LIBS)
 
@@ -27,7 +27,7 @@ unit-bins: $(UNIT_BINS)
 SYNTAX_SOURCES := $(wildcard tests/*/*.c compare/guest/*.c guest-images/linux/*.c lab/exercises/*/*.c \
 	lab/exercises/*/*/*.c)
 syntax: $(SYNTAX_SOURCES:%=%.syntax)
-%.c.syntax: %.c
+%.c.syntax: %.c | $(TOOLCHAIN)
 	@$(CC) $(ALL_CFLAGS) $(if $(filter lab/%,$<),-Wno-unused-parameter) -fsyntax-only $<
 
 # Programs of tests and benches that are not linked with the library.
@@ -41,28 +41,28 @@ include tests/bench/bench.mk
 test:
 	@tools/deps build run test
 	@$(MAKE) --no-print-directory all guest
-	@tests/run style unit page kvm fuzz+lab
+	@MAKEFLAGS= tests/run style unit page kvm fuzz+lab
 
 test-unit test-kvm test-fuzz test-lab test-style: test-%:
 	@tools/deps build run test
 	@$(MAKE) --no-print-directory all
-	@tests/run $*
+	@MAKEFLAGS= tests/run $*
 
 # The browser is large: it is installed when this is asked for by name, otherwise used where it is.
 test-page:
 	@tools/deps build page
 	@$(MAKE) --no-print-directory all
-	@tests/run page
+	@MAKEFLAGS= tests/run page
 
 soak:
 	@tools/deps build run test
 	@$(MAKE) --no-print-directory all guest
-	@SOAK=1 tests/run unit kvm fuzz lab
+	@MAKEFLAGS= SOAK=1 tests/run unit kvm fuzz lab
 
 bench:
 	@tools/deps build bench
 	@$(MAKE) --no-print-directory all
-	@tests/bench/run
+	@MAKEFLAGS= tests/bench/run
 
 FORCE:
 .PHONY: FORCE syntax unit-bins test test-unit test-kvm test-fuzz test-lab test-style test-page soak bench

@@ -26,28 +26,28 @@ BM_FILES   := $(BM_GUESTS:%=$(BM_OUT)/%.elf) $(BM_OUT)/byte-reset.elf $(BM_OUT)/
 .SECONDARY: $(BM_LIB_OBJ) $(BM_GUESTS:%=$(BM_OUT)/%.o) $(BM_OUT)/byte-reset.o $(BM_OUT)/byte-halt.o
 baremetal: $(BM_FILES)
 
-$(BM_OUT)/lib/%.o: $(BM)/lib/% $(BM)/baremetal.mk
+$(BM_OUT)/lib/%.o: $(BM)/lib/% $(BM)/baremetal.mk | $(TOOLCHAIN)
 	@mkdir -p $(@D)
-	$(CC) $(BM_FLAGS) -c -o $@ $<
+	$(call do,CC,$<)$(CC) $(BM_FLAGS) -c -o $@ $<
 
-$(BM_OUT)/%.o: $(BM)/guests/%.c $(BM)/baremetal.mk
+$(BM_OUT)/%.o: $(BM)/guests/%.c $(BM)/baremetal.mk | $(TOOLCHAIN)
 	@mkdir -p $(@D)
-	$(CC) $(BM_FLAGS) -c -o $@ $<
+	$(call do,CC,$<)$(CC) $(BM_FLAGS) -c -o $@ $<
 
 $(BM_OUT)/%.elf: $(BM_OUT)/%.o $(BM_LIB_OBJ) $(BM)/link.ld
-	$(BM_LD) $(BM_LDFLAGS) -T $(BM)/link.ld -o $@ $< $(BM_LIB_OBJ)
+	$(call do,LD,$@)$(BM_LD) $(BM_LDFLAGS) -T $(BM)/link.ld -o $@ $< $(BM_LIB_OBJ)
 
 # The same program in the other formats that a loader has to know.
 $(BM_OUT)/hello32.elf: $(BM_OUT)/hello.elf
-	$(BM_OBJCOPY) -O elf32-i386 --strip-debug $< $@
+	$(call do,OBJCOPY,$@)$(BM_OBJCOPY) -O elf32-i386 --strip-debug $< $@
 
-$(BM_OUT)/lib/start-nopvh.o: $(BM)/lib/start.S $(BM)/baremetal.mk
+$(BM_OUT)/lib/start-nopvh.o: $(BM)/lib/start.S $(BM)/baremetal.mk | $(TOOLCHAIN)
 	@mkdir -p $(@D)
-	$(CC) $(BM_FLAGS) -DNO_PVH_NOTE -c -o $@ $<
+	$(call do,CC,$<)$(CC) $(BM_FLAGS) -DNO_PVH_NOTE -c -o $@ $<
 
 BM_LIB_NOPVH := $(BM_OUT)/lib/start-nopvh.o $(filter-out %/start.S.o,$(BM_LIB_OBJ))
 $(BM_OUT)/hello-linux64.elf: $(BM_OUT)/hello.o $(BM_LIB_NOPVH) $(BM)/link.ld
-	$(BM_LD) $(BM_LDFLAGS) -T $(BM)/link.ld -o $@ $< $(BM_LIB_NOPVH)
+	$(call do,LD,$@)$(BM_LD) $(BM_LDFLAGS) -T $(BM)/link.ld -o $@ $< $(BM_LIB_NOPVH)
 
 # Multiboot: ELF of either class, entered at e_entry, and a flat binary whose header has the addresses.
 $(BM_OUT)/lib/start-multiboot.o: $(BM)/lib/start.S $(BM)/baremetal.mk
@@ -72,24 +72,24 @@ $(BM_OUT)/not-linux.elf: $(BM)/formats/not-linux.S $(BM)/link.ld
 	$(BM_LD) $(BM_LDFLAGS) -T $(BM)/link.ld -e start -o $@ $@.o
 
 $(BM_OUT)/hello.payload: $(BM_OUT)/hello.elf
-	$(BM_OBJCOPY) -O binary -R .note $< $@
+	$(call do,OBJCOPY,$@)$(BM_OBJCOPY) -O binary -R .note $< $@
 
 $(BM_OUT)/hello.bzimage: $(BM)/formats/bzimage.S $(BM_OUT)/hello.payload
-	$(CC) -c -Wa,-I$(BM_OUT) -o $@.o $<
-	$(BM_LD) -nostdlib --oformat binary -Ttext 0 -e 0 -o $@ $@.o
+	$(call do,CC,$<)$(CC) -c -Wa,-I$(BM_OUT) -o $@.o $<
+	@$(BM_LD) -nostdlib --oformat binary -Ttext 0 -e 0 -o $@ $@.o
 
 # The bench guests: 14 bytes that mean the same in 16, 32 and 64 bit.
-$(BM_OUT)/byte-%.o: $(BM)/formats/byte-%.S $(BM)/formats/byte.inc $(BM)/baremetal.mk
+$(BM_OUT)/byte-%.o: $(BM)/formats/byte-%.S $(BM)/formats/byte.inc $(BM)/baremetal.mk | $(TOOLCHAIN)
 	@mkdir -p $(@D)
-	$(CC) -c -o $@ $<
+	$(call do,CC,$<)$(CC) -c -o $@ $<
 
 $(BM_OUT)/byte-%.elf: $(BM_OUT)/byte-%.o
-	$(BM_LD) $(BM_LDFLAGS) -T $(BM)/link.ld -e start -o $@ $<
+	$(call do,LD,$@)$(BM_LD) $(BM_LDFLAGS) -T $(BM)/link.ld -e start -o $@ $<
 
 # As firmware: 64 KiB that end at 4 GiB, the code at the reset vector.
-$(BM_OUT)/byte-%.bin: $(BM)/formats/byte-%.S $(BM)/formats/byte.inc
+$(BM_OUT)/byte-%.bin: $(BM)/formats/byte-%.S $(BM)/formats/byte.inc | $(TOOLCHAIN)
 	@mkdir -p $(@D)
-	$(CC) -DFLAT -c -o $@.o $<
-	$(BM_LD) -nostdlib --oformat binary -Ttext 0 -e 0 -o $@ $@.o
+	$(call do,CC,$<)$(CC) -DFLAT -c -o $@.o $<
+	@$(BM_LD) -nostdlib --oformat binary -Ttext 0 -e 0 -o $@ $@.o
 
 -include $(wildcard $(BM_OUT)/*.d $(BM_OUT)/lib/*.d)

@@ -15,23 +15,23 @@ BENCH_LAB_TIMEOUT ?= 1800
 
 $(BENCH_OUT)/bare_kvm: tests/bench/bare_kvm.c
 	@mkdir -p $(@D)
-	$(CC) $(PROGRAM_CFLAGS) -o $@ $<
+	$(call do,CC,$@)$(CC) $(PROGRAM_CFLAGS) -o $@ $<
 
 $(BENCH_OUT)/startbench: tests/bench/startbench.c tests/bench/measure.c tests/bench/measure.h
 	@mkdir -p $(@D)
-	$(CC) $(PROGRAM_CFLAGS) -o $@ tests/bench/startbench.c tests/bench/measure.c
+	$(call do,CC,$@)$(CC) $(PROGRAM_CFLAGS) -o $@ tests/bench/startbench.c tests/bench/measure.c
 
 $(BENCH_OUT)/netbench: $(addprefix tests/bench/,netbench.c netrun.c netrun.h nettap.c nettap.h)
 	@mkdir -p $(@D)
-	$(CC) $(PROGRAM_CFLAGS) -pthread -o $@ $(filter %.c,$^)
+	$(call do,CC,$@)$(CC) $(PROGRAM_CFLAGS) -pthread -o $@ $(filter %.c,$^)
 
 $(BENCH_OUT)/netplain: $(addprefix tests/bench/,netplain.c nettap.c nettap.h)
 	@mkdir -p $(@D)
-	$(CC) $(PROGRAM_CFLAGS) -pthread -o $@ $(filter %.c,$^)
+	$(call do,CC,$@)$(CC) $(PROGRAM_CFLAGS) -pthread -o $@ $(filter %.c,$^)
 
 $(BENCH_OUT)/switchgen: tests/bench/switchgen.c $(BUILD)/libtrivm-switch.a $(BUILD)/libtrivm.a
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -MMD -MP -o $@ $< $(BUILD)/libtrivm-switch.a $(BUILD)/libtrivm.a $(SWITCH_LIBS)
+	$(call do,CC,$@)$(CC) $(ALL_CFLAGS) -MMD -MP -o $@ $< $(BUILD)/libtrivm-switch.a $(BUILD)/libtrivm.a $(SWITCH_LIBS)
 -include $(BENCH_OUT)/switchgen.d
 
 .PHONY: bench-gap bench-lab bench-switch bench-start bench-net bench-build

@@ -15,11 +15,11 @@ $(FUZZ_LIBS) &: FORCE
 
 $(FUZZ_BUILD)/fakes.o: tests/unit/fakes.c
 	@mkdir -p $(@D)
-	$(FUZZ_CC) $(ALL_CFLAGS) -fsanitize=fuzzer-no-link,$(FUZZ_SANITIZE) \
+	$(call do,CC,$<)$(FUZZ_CC) $(ALL_CFLAGS) -fsanitize=fuzzer-no-link,$(FUZZ_SANITIZE) \
 		-fno-sanitize-recover=all -O1 -g -MMD -MP -c -o $@ $<
 
 $(FUZZ_BINS): $(FUZZ_BUILD)/%: tests/fuzz/%.c $(FUZZ_LIBS) $(FUZZ_BUILD)/fakes.o
-	$(FUZZ_CC) $(ALL_CFLAGS) -I$(FUZZ_BUILD) -fsanitize=fuzzer,$(FUZZ_SANITIZE) \
+	$(call do,CC,$<)$(FUZZ_CC) $(ALL_CFLAGS) -I$(FUZZ_BUILD) -fsanitize=fuzzer,$(FUZZ_SANITIZE) \
 		-fno-sanitize-recover=all -O1 -g -MMD -MP -o $@ $< $(FUZZ_BUILD)/fakes.o \
 		$(FUZZ_LIBS) -lcmocka $(LIBS) $(SWITCH_LIBS)
 

@@ -4,19 +4,19 @@
 
 $(BUILD)/tests/pty: tests/kvm/pty.c
 	@mkdir -p $(@D)
-	$(CC) $(PROGRAM_CFLAGS) -o $@ $<
+	$(call do,CC,$@)$(CC) $(PROGRAM_CFLAGS) -o $@ $<
 
 $(BUILD)/tests/netpeer: tests/kvm/netpeer.c tests/bench/nettap.c tests/bench/nettap.h
 	@mkdir -p $(@D)
-	$(CC) $(PROGRAM_CFLAGS) -pthread -o $@ tests/kvm/netpeer.c tests/bench/nettap.c
+	$(call do,CC,$@)$(CC) $(PROGRAM_CFLAGS) -pthread -o $@ tests/kvm/netpeer.c tests/bench/nettap.c
 
 $(BUILD)/tests/switchpeer: tests/kvm/switchpeer.c tests/bench/nettap.c tests/bench/nettap.h
 	@mkdir -p $(@D)
-	$(CC) $(PROGRAM_CFLAGS) -pthread -o $@ tests/kvm/switchpeer.c tests/bench/nettap.c
+	$(call do,CC,$@)$(CC) $(PROGRAM_CFLAGS) -pthread -o $@ tests/kvm/switchpeer.c tests/bench/nettap.c
 
 $(BUILD)/tests/ctlflood: tests/kvm/ctlflood.c
 	@mkdir -p $(@D)
-	$(CC) $(PROGRAM_CFLAGS) -o $@ $<
+	$(call do,CC,$@)$(CC) $(PROGRAM_CFLAGS) -o $@ $<
 
 $(BUILD)/tests/vupeer: tests/kvm/vupeer.c $(BUILD)/libtrivm.a
 	@mkdir -p $(@D)
