@@ -12,6 +12,11 @@
  * several receivers in a batch there is no such point at which to stop, and the frames that do not
  * fit are dropped, as by any switch.
  *
+ * What a call costs is bounded (SW_COST_MAX), whatever the frames are: a driver could otherwise
+ * stop the switch for all others by 32 broadcasts of 64 KiB that have to be cut into segments for
+ * each of 63 receivers. The cost is estimated before anything is copied, receiver by receiver, so
+ * that one call overruns the bound by one frame for one receiver at most.
+ *
  * Learning and forwarding are those of an IEEE 802.1Q bridge: a frame goes to the port where its
  * destination was last heard, and to all ports of its VLAN if that is not known or is a group.
  * Frames for a bridge itself (01:80:c2:00:00:00 to :0f, 8.6.3) go nowhere.
@@ -70,11 +75,32 @@ static void enqueue(struct fabric *f, struct sw_port *to, struct sw_frame *frame
 	to->out[to->nr_out++] = frame;
 }
 
-static void flood(struct fabric *f, struct sw_port *from, struct sw_frame *frame)
+/* What handing @frame to one receiver may cost: finishing its offloads included. */
+static uint32_t cost_of(const struct sw_frame *frame)
 {
-	for (unsigned i = 0; i < f->nr_ports; i++)
-		if (f->ports[i]->up && may_reach(from, f->ports[i]))
-			enqueue(f, f->ports[i], frame);
+	uint32_t cost = frame->len + SW_COST_FRAME;
+
+	if (!frame->offload)
+		return cost;
+	cost += frame->len;
+	if (frame->hdr.gso_size)
+		cost += frame->len / le16toh(frame->hdr.gso_size) * SW_COST_FRAME;
+	return cost;
+}
+
+/* To all that may have it, from the @from_port-th on. Returns where it stopped, or 0: all of them. */
+static unsigned flood(struct fabric *f, struct sw_port *from, struct sw_frame *frame,
+                      unsigned from_port)
+{
+	for (unsigned i = from_port; i < f->nr_ports; i++) {
+		if (!f->ports[i]->up || !may_reach(from, f->ports[i]))
+			continue;
+		if (f->cost >= SW_COST_MAX)
+			return i;
+		enqueue(f, f->ports[i], frame);
+		f->cost += cost_of(frame);
+	}
+	return 0;
 }
 
 /* The two addresses, each byte read once. */
@@ -116,12 +142,16 @@ static int decide(struct fabric *f, struct sw_port *from, mac_key_t src, mac_key
 	return from->last_port;
 }
 
-static enum sw_fate route(struct fabric *f, struct sw_port *from, struct sw_frame *frame)
+static enum sw_fate route(struct fabric *f, struct sw_port *from, struct sw_frame *frame,
+                          unsigned *resume)
 {
+	unsigned first = *resume;
 	uint64_t vlan = (uint64_t)from->vlan << 48;
 	uint64_t src, dst;
 	int port;
 
+	*resume = 0;
+	f->cost += SW_COST_FRAME;
 	addresses(frame, &dst, &src);
 	if (__builtin_expect(mac_key_is_group(src), 0))
 		return SW_MALFORMED;
@@ -129,15 +159,17 @@ static enum sw_fate route(struct fabric *f, struct sw_port *from, struct sw_fram
 	if (port == MAC_TABLE_NONE) {
 		if (is_reserved(dst))
 			return SW_FILTERED;
-		flood(f, from, frame);
+		*resume = flood(f, from, frame, first);
 		return SW_FLOODED;
 	}
 	if (!may_reach(from, f->ports[port]))
 		return SW_FILTERED;
-	if (f->ports[port]->up)
+	if (f->ports[port]->up) {
 		enqueue(f, f->ports[port], frame);
-	else
+		f->cost += cost_of(frame);
+	} else {
 		f->ports[port]->counters.tx_down++;
+	}
 	return SW_FORWARDED;
 }
 
@@ -157,25 +189,32 @@ static void count(struct sw_counters *c, const struct sw_frame *frames, unsigned
 	c->rx_bytes += bytes;
 }
 
-unsigned fabric_forward(struct fabric *f, struct sw_port *from, struct sw_frame *frames, unsigned n)
+unsigned fabric_forward(struct fabric *f, struct sw_port *from, struct sw_frame *frames, unsigned n,
+                        unsigned *resume)
 {
-	bool alone;
+	bool resumed = *resume != 0, whole = true, may_wait;
+	unsigned routed = 0;
 
-	for (unsigned i = 0; i < n; i++)
-		frames[i].fate = route(f, from, &frames[i]);
-	alone = f->nr_touched == 1;
+	f->full = NULL;
+	f->cost = 0;
+	while (routed < n && f->cost < SW_COST_MAX && whole) {
+		frames[routed].fate = route(f, from, &frames[routed], resume);
+		whole = *resume == 0;
+		routed += whole;
+	}
+	may_wait = f->nr_touched == 1 && whole && !resumed;
 	for (unsigned i = 0; i < f->nr_touched; i++) {
 		struct sw_port *to = f->touched[i];
 		unsigned nr = to->nr_out, done;
 
 		to->nr_out = 0;
-		done = to->ops->deliver(to, to->out, nr, alone && !to->stuck);
+		done = to->ops->deliver(to, to->out, nr, may_wait && !to->stuck);
 		if (done < nr) {
 			f->full = to;
-			n = (unsigned)(to->out[done] - frames);
+			routed = (unsigned)(to->out[done] - frames);
 		}
 	}
 	f->nr_touched = 0;
-	count(&from->counters, frames, n);
-	return n;
+	count(&from->counters, frames, routed);
+	return routed;
 }

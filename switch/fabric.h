@@ -24,6 +24,14 @@
 #define SW_FRAME_MAX (65535 + 18) /* the largest segmentation offload behind two headers */
 #define SW_HDR       sizeof(struct virtio_net_hdr_v1)
 
+/*
+ * What one call of fabric_forward() may cost, in bytes copied or their equivalent: some 100
+ * microseconds. A frame costs its length and SW_COST_FRAME for each receiver, and as much again for
+ * its contents and its segments if they may have to be finished.
+ */
+#define SW_COST_MAX   (256 << 10)
+#define SW_COST_FRAME 256
+
 /* What the fabric decided. */
 enum sw_fate {
 	SW_MALFORMED,
@@ -98,7 +106,9 @@ struct fabric {
 	/* Ports with nr_out != 0. */
 	unsigned nr_touched;
 	struct sw_port *touched[SW_PORTS_MAX];
-	struct sw_port *full; /* who asked to wait, when fabric_forward() did not deal with all */
+	/* Of the last fabric_forward(): the port that asked to wait, or NULL, and what it cost. */
+	struct sw_port *full;
+	uint32_t cost;
 };
 
 /* @age: seconds until a station that is silent is forgotten. 0 or a negative errno. */
@@ -113,12 +123,17 @@ int fabric_add(struct fabric *f, struct sw_port *port);
 void fabric_port_down(struct fabric *f, struct sw_port *port);
 
 /*
- * @n frames (at most SW_BATCH), each with len >= SW_FRAME_MIN, came in from @from. How many were
- * dealt with: less than @n if they were all for one port, f->full, and that is full. The rest is to
- * be brought again; if that goes on for too long, the caller says that the port is stuck.
+ * @n frames (at most SW_BATCH), each with len >= SW_FRAME_MIN, came in from @from. Returns how many
+ * were dealt with. The caller brings the others again. There are two reasons for less than @n:
+ *
+ * - f->full: they were all for that port, which has no buffers. If that goes on for too long, the
+ *   caller declares the port stuck.
+ * - f->full is NULL: the call cost SW_COST_MAX, and other ports are to have their turn. A flood may
+ *   stop between two receivers: *@resume, 0 at first, is where it goes on when the caller brings
+ *   the same frame again. The caller keeps one for each of its queues.
  */
-unsigned fabric_forward(struct fabric *f, struct sw_port *from, struct sw_frame *frames,
-                        unsigned n);
+unsigned fabric_forward(struct fabric *f, struct sw_port *from, struct sw_frame *frames, unsigned n,
+                        unsigned *resume);
 
 /* The table's clock: seconds, monotonic. */
 static inline void fabric_tick(struct fabric *f, uint32_t now)

@@ -11,6 +11,9 @@
 #include "switch/watchdog.h"
 #include "vmm/fd.h"
 
+/* A front-end that is ignorant does it once for each eventfd, after it has sent it. */
+#define BLOCKING_MAX (2 * GUEST_RINGS_MAX)
+
 /* What no session has set yet. */
 static void session_clear(struct guest *g)
 {
@@ -19,6 +22,7 @@ static void session_clear(struct guest *g)
 	g->mrg_rxbuf = false;
 	g->offloads = 0;
 	g->doomed = NULL;
+	g->blocking = 0;
 	for (unsigned i = 0; i < GUEST_RINGS_MAX; i++)
 		g->rings[i] = (struct guest_ring){
 			.guest = g,
@@ -63,8 +67,12 @@ void guest_doom(struct guest *g, const char *why)
 
 void guest_signal(struct guest *g, int eventfd)
 {
-	if (eventfd >= 0 && watchdog_signal(eventfd) < 0)
+	int rc = eventfd >= 0 ? watchdog_signal(eventfd) : 0;
+
+	if (rc < 0)
 		guest_doom(g, "writing to one of its eventfds blocked");
+	else if (rc > 0 && ++g->blocking > BLOCKING_MAX)
+		guest_doom(g, "it makes its eventfds blocking again and again");
 }
 
 int guest_create(struct guest **out, struct sw *sw, const struct guest_config *config,
@@ -77,17 +85,21 @@ int guest_create(struct guest **out, struct sw *sw, const struct guest_config *c
 		return err_errno(err, -ENOMEM, "--port %s", config->path);
 	g->sw = sw;
 	g->config = *config;
-	g->listen_fd = g->fd = g->retry_fd = g->reply_fd = -1;
+	g->listen_fd = g->fd = g->timer_fd = g->reply_fd = -1;
 	g->port.ops = &guest_port_ops;
 	g->port.vlan = config->vlan;
 	g->port.isolated = config->isolated;
 	snprintf(g->port.name, sizeof(g->port.name), "%s", config->id);
+	g->tx.place = -1;
 	vu_rx_init(&g->rx);
 	session_clear(g);
 	rc = guest_memory_init(&g->mem);
 	if (rc == 0)
+		rc = guest_timer_create(g);
+	if (rc == 0)
 		rc = fabric_add(&sw->fabric, &g->port);
 	if (rc < 0) {
+		guest_close(g);
 		guest_memory_destroy(&g->mem);
 		free(g);
 		return err_errno(err, rc, "--port %s", config->path);

@@ -5,7 +5,9 @@
  *   guest.c        life of a port and of a session
  *   guest_conn.c   the socket: listen or connect, again and again
  *   guest_proto.c  the protocol's messages
- *   guest_ring.c   rings: frames out of them and into them
+ *   guest_ring.c   rings: starting and stopping
+ *   guest_tx.c     frames out of them
+ *   guest_rx.c     frames into them
  *
  * A port exists as long as the switch; a session as long as one connection. What a front-end says
  * wrongly ends its session, what its guest's driver does wrongly stops the ring; either way the
@@ -53,17 +55,38 @@ struct guest_ring {
 	struct loop_source kick;
 	bool blocked; /* its frames wait for a full port, until the next turn of the loop */
 	uint64_t blocked_since; /* monotonic microseconds; 0: they do not wait */
-	int active;             /* place in sw->active, or -1 */
+	unsigned resume;        /* of fabric_forward(): a flood stopped between two receivers */
+	int active;             /* place in guest->tx.rings, or -1 */
+};
+
+/*
+ * The port's transmit rings that have something to do, and what the port may cost before others
+ * have their turn (sw.c).
+ */
+struct guest_turns {
+	struct guest_ring *rings[GUEST_PAIRS_MAX];
+	unsigned nr, blocked; /* rings; those of them that wait for a full port */
+	unsigned next;        /* ring, in turn */
+	int64_t credit;       /* of costs as struct fabric has them; negative: a debt */
+	uint64_t idle_since;  /* monotonic nanoseconds: it has a debt and no active ring */
+	int place;            /* in sw->busy, or -1 */
 };
 
 /* Chains popped from a receive ring for the frames of one batch. */
-#define STASH_CHAINS 512
-#define STASH_IOV    (STASH_CHAINS + VIRTQ_CHAIN_MAX)
+#define STASH_CHAINS        512
+#define GUEST_UNFLUSHED_MAX STASH_CHAINS /* chains that are pushed before a flush */
+#define STASH_IOV           (STASH_CHAINS + VIRTQ_CHAIN_MAX)
 
 struct stash {
 	unsigned first, nr, nr_iov;
 	struct virtq_chain chain[STASH_CHAINS];
 	struct iovec iov[STASH_IOV] __attribute__((aligned(16))); /* none in two cache lines */
+};
+
+/* Time that a front-end's messages may take, in nanoseconds; and when that was reckoned last. */
+struct guest_talk {
+	int64_t credit;
+	uint64_t at;
 };
 
 struct guest_config {
@@ -80,12 +103,16 @@ struct guest {
 	struct guest_config config;
 
 	/* guest_conn.c */
-	int listen_fd, fd, retry_fd; /* retry_fd: a timer */
-	struct loop_source listen, socket, retry;
+	int listen_fd, fd, timer_fd;
+	struct loop_source listen, socket, timer;
 	unsigned retry_ms;
+	unsigned penalty_ms; /* the last one; 0: none yet */
+	uint64_t penalty_at; /* monotonic milliseconds */
+	struct guest_talk talk;
 	struct vu_rx rx;
 	int reply_fd; /* goes with the answer; -1: none */
 	struct log_limit limit;
+	unsigned blocking;  /* so often the front-end made an eventfd blocking again */
 	const char *doomed; /* why the session is to be ended at the next turn; NULL: it is not */
 
 	/* The session's. */
@@ -96,6 +123,8 @@ struct guest {
 	struct guest_ring rings[GUEST_RINGS_MAX];
 	uint16_t inflight_queues, inflight_size; /* of mem.inflight */
 	bool inflight_packed;
+
+	struct guest_turns tx; /* outlives the session, so that reconnecting pays no debt */
 
 	/* From features, for the datapath. */
 	uint32_t hdr_len; /* 12, or 10 for a driver without VERSION_1 and MRG_RXBUF */
@@ -119,11 +148,14 @@ void guest_session_end(struct guest *g, const char *why);
 /* End the session at the main loop's next turn, from wherever it was found out. */
 void guest_doom(struct guest *g, const char *why);
 
-/* Add 1 to one of its eventfds; -1: none. It cannot block us: the session is ended if it does. */
+/* Add 1 to one of its eventfds; -1: none. A front-end that tries to make it block loses the session.
+ */
 void guest_signal(struct guest *g, int eventfd);
 
 /* --- guest_conn.c --- */
 
+/* The port's timer, idle. 0 or a negative errno. */
+int guest_timer_create(struct guest *g);
 /* Listen, or begin to connect. Errors name the socket and say what to do. */
 int guest_open(struct guest *g, struct err *err);
 void guest_close(struct guest *g); /* idempotent */
@@ -173,13 +205,17 @@ void guest_rings_stop(struct guest *g);
 /* After rings, or their enabling, have changed: whom to deliver to. */
 void guest_receivers(struct guest *g);
 
+/* --- guest_tx.c --- */
+
 /*
- * A turn of a transmit ring: at most SW_BATCH chains. How many were dealt with. If the receiver is
- * full that may be less than there are, and r->blocked_since says since when.
+ * A turn of a transmit ring: at most SW_BATCH chains and SW_COST_MAX. 0: it was empty, or its first
+ * frame has to wait for a full port, which r->blocked_since says. *@cost: what it cost.
  */
-unsigned guest_ring_poll(struct guest_ring *r);
+unsigned guest_ring_poll(struct guest_ring *r, uint32_t *cost);
 /* Ask for kicks. True: there is work already, and none were asked for. */
 bool guest_ring_arm(struct guest_ring *r);
+
+/* --- guest_rx.c --- */
 
 extern const struct sw_port_ops guest_port_ops;
 

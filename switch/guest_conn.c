@@ -4,6 +4,14 @@
  * lives and has one connection at a time; as a client it connects, and when that fails or the
  * connection ends it tries again, at first soon and then less often. Nothing in here waits: a
  * front-end that sends half a message, or does not read its answers, costs nobody else anything.
+ *
+ * Messages cost time: mapping memory, starting 64 rings. A port has TALK_SHARE of the time for
+ * them, with SW_TALK_BURST_NS in hand; a front-end that has spent it is not listened to until it has
+ * been paid back.
+ *
+ * A front-end that breaks the protocol loses its connection, and may have done damage until then.
+ * So the port accepts no other for a time that doubles with each such end. One timer serves all
+ * these: what it is for follows from the port's state.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -16,6 +24,7 @@
 
 #include "switch/guest.h"
 #include "switch/sw.h"
+#include "vmm/clock.h"
 #include "vmm/fd.h"
 #include "vmm/util.h"
 
@@ -23,20 +32,49 @@
 #define RETRY_MIN_MS    50
 #define RETRY_MAX_MS    2000
 
-static void retry_later(struct guest *g)
+#define PENALTY_MIN_MS    100 /* after an end by the front-end's fault, doubled each time ... */
+#define PENALTY_MAX_MS    10000
+#define PENALTY_FORGET_MS 60000 /* ... unless there was none for so long */
+
+#define TALK_SHARE   8      /* one part in so many */
+#define TALK_TURN_NS 200000 /* messages in one turn, before others have theirs */
+#define TALK_DEBT_NS 250000000
+
+static void on_socket(struct loop_source *src, uint32_t events);
+
+static void retry_later(struct guest *g, unsigned at_least_ms)
 {
-	loop_timer_set(g->retry_fd, g->retry_ms);
+	loop_timer_set(g->timer_fd, max_u64(g->retry_ms, at_least_ms));
 	g->retry_ms = (unsigned)min_u64(2 * (uint64_t)g->retry_ms, RETRY_MAX_MS);
 }
 
-/* The connection is gone or to be closed, and the session with it. */
+/* It ended by the front-end's fault. Until when no other is accepted, in milliseconds from now. */
+static unsigned penalty(struct guest *g)
+{
+	uint64_t now = clock_ms();
+
+	if (!g->penalty_ms || now - g->penalty_at > PENALTY_FORGET_MS)
+		g->penalty_ms = PENALTY_MIN_MS;
+	else
+		g->penalty_ms = (unsigned)min_u64(2 * (uint64_t)g->penalty_ms, PENALTY_MAX_MS);
+	g->penalty_at = now;
+	return g->penalty_ms;
+}
+
+/* The connection is gone or to be closed, and the session with it. @why: by whose fault, or NULL */
 static void disconnect(struct guest *g, const char *why)
 {
+	unsigned wait_ms = why ? penalty(g) : 0;
+
 	loop_remove(&g->socket);
 	fd_close(&g->fd);
 	guest_session_end(g, why);
-	if (!g->config.server && g->retry_fd >= 0)
-		retry_later(g);
+	if (!g->config.server) {
+		retry_later(g, wait_ms);
+	} else if (wait_ms) {
+		loop_remove(&g->listen);
+		loop_timer_set(g->timer_fd, wait_ms);
+	}
 }
 
 void guest_conn_lost(struct guest *g)
@@ -48,14 +86,42 @@ void guest_conn_lost(struct guest *g)
 	g->doomed = NULL;
 }
 
+/* Of this thread's own: what the kernel gave to others meanwhile was not the front-end's doing. */
+static uint64_t cpu_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+}
+
+/* The front-end's messages took @spent nanoseconds. It may not be listened to for a while then. */
+static void pay_for_talk(struct guest *g, uint64_t spent)
+{
+	struct guest_talk *t = &g->talk;
+	int64_t burst = g->sw->talk_burst_ns;
+	uint64_t now = clock_ns();
+
+	t->credit += (int64_t)min_u64((now - t->at) / TALK_SHARE, (uint64_t)burst + TALK_DEBT_NS);
+	t->at = now;
+	if (t->credit > burst)
+		t->credit = burst;
+	t->credit -= (int64_t)min_u64(spent, TALK_DEBT_NS);
+	if (t->credit >= 0)
+		return;
+	loop_remove(&g->socket);
+	loop_timer_set(g->timer_fd, (uint64_t)-t->credit * TALK_SHARE / 1000000 + 1);
+}
+
 static void on_socket(struct loop_source *src, uint32_t events)
 {
 	struct guest *g = container_of(src, struct guest, socket);
+	uint64_t begin = cpu_ns(), now = begin;
 	struct err err = {""};
 	int rc = 0;
 
 	(void)events;
-	for (unsigned i = 0; i < MESSAGES_A_TURN; i++) {
+	for (unsigned i = 0; i < MESSAGES_A_TURN && now - begin < TALK_TURN_NS; i++) {
 		rc = vu_rx_step(&g->rx, g->fd);
 		if (rc <= 0)
 			break;
@@ -63,6 +129,7 @@ static void on_socket(struct loop_source *src, uint32_t events)
 		vu_rx_reset(&g->rx);
 		if (rc < 0)
 			break;
+		now = cpu_ns();
 	}
 	if (rc == -ENODATA) {
 		log_info("port %s: disconnected", g->port.name);
@@ -71,7 +138,40 @@ static void on_socket(struct loop_source *src, uint32_t events)
 		if (!err.msg[0])
 			err_errno(&err, rc, "reading a message");
 		disconnect(g, err.msg);
+	} else {
+		pay_for_talk(g, now - begin);
 	}
+}
+
+static void on_listen(struct loop_source *src, uint32_t events);
+static int try_connect(struct guest *g);
+
+/* A wait is over: for the front-end to be listened to, to be accepted, or to be connected to. */
+static void on_timer(struct loop_source *src, uint32_t events)
+{
+	struct guest *g = container_of(src, struct guest, timer);
+	int rc = 0;
+
+	(void)events;
+	fd_drain(g->timer_fd);
+	if (g->fd >= 0 && !g->socket.events) {
+		rc = loop_add(&g->sw->loop, &g->socket, g->fd, EPOLLIN, on_socket);
+		if (rc < 0)
+			disconnect(g, "its socket cannot be watched");
+	} else if (g->fd < 0 && g->listen_fd >= 0 && !g->listen.events) {
+		rc = loop_add(&g->sw->loop, &g->listen, g->listen_fd, EPOLLIN, on_listen);
+		if (rc < 0)
+			loop_timer_set(g->timer_fd, PENALTY_MAX_MS);
+	} else if (g->fd < 0 && !g->config.server && try_connect(g) < 0) {
+		retry_later(g, 0);
+	}
+}
+
+int guest_timer_create(struct guest *g)
+{
+	int rc = g->timer_fd = loop_timer_create();
+
+	return rc < 0 ? rc : loop_add(&g->sw->loop, &g->timer, g->timer_fd, EPOLLIN, on_timer);
 }
 
 int guest_attach(struct guest *g, int fd)
@@ -81,6 +181,7 @@ int guest_attach(struct guest *g, int fd)
 	if (rc < 0)
 		return rc;
 	g->fd = fd;
+	loop_timer_set(g->timer_fd, 0); /* it waited for this */
 	g->retry_ms = RETRY_MIN_MS;
 	guest_session_begin(g);
 	return 0;
@@ -199,16 +300,6 @@ static int try_connect(struct guest *g)
 	return rc;
 }
 
-static void on_retry(struct loop_source *src, uint32_t events)
-{
-	struct guest *g = container_of(src, struct guest, retry);
-
-	(void)events;
-	fd_drain(g->retry_fd);
-	if (g->fd < 0 && try_connect(g) < 0)
-		retry_later(g);
-}
-
 static int connect_to(struct guest *g, struct err *err)
 {
 	struct sockaddr_un a;
@@ -217,17 +308,11 @@ static int connect_to(struct guest *g, struct err *err)
 	if (rc < 0)
 		return rc;
 	g->retry_ms = RETRY_MIN_MS;
-	g->retry_fd = loop_timer_create();
-	if (g->retry_fd < 0)
-		return err_errno(err, g->retry_fd, "--port %s", g->config.path);
-	rc = loop_add(&g->sw->loop, &g->retry, g->retry_fd, EPOLLIN, on_retry);
-	if (rc < 0)
-		return err_errno(err, rc, "--port %s", g->config.path);
 	rc = try_connect(g);
 	if (rc < 0) {
 		log_info("port %s: %s is not there yet (%s); trying again", g->port.name,
 		         g->config.path, strerror(-rc));
-		retry_later(g);
+		retry_later(g, 0);
 	}
 	return 0;
 }
@@ -239,12 +324,12 @@ int guest_open(struct guest *g, struct err *err)
 
 void guest_close(struct guest *g)
 {
-	fd_close(&g->retry_fd); /* first: no retry after this */
-	loop_remove(&g->retry);
 	if (g->fd >= 0)
 		disconnect(g, NULL);
 	loop_remove(&g->listen);
 	if (g->listen_fd >= 0)
 		unlink(g->config.path);
 	fd_close(&g->listen_fd);
+	loop_remove(&g->timer);
+	fd_close(&g->timer_fd);
 }

@@ -24,6 +24,10 @@
  * The order of our writes is the program's: a process is killed between two instructions, so only
  * the compiler must not reorder, and a barrier for it is enough.
  *
+ * Only the head of a queue's part is written when its ring starts, and no more entries are believed
+ * than a batch can have: a front-end may restart 64 rings of 32768 with each message, and the work
+ * for that is bounded. The entries are zero as they came, which is what they are to be.
+ *
  * A ring that was stopped by GET_VRING_BASE has told its base; its part of the region is blanked
  * (version 0), so that it counts from what the front-end says when it starts again.
  */
@@ -126,7 +130,7 @@ static bool recover_packed(struct virtq *q, struct vu_inflight_packed *p, virtq_
 	unsigned noted = was.free_head;
 
 	if (was.version != VU_INFLIGHT_VERSION || was.old_used_idx >= q->size ||
-	    was.used_idx >= q->size || noted > q->size)
+	    was.used_idx >= q->size || noted > q->size || noted > GUEST_UNFLUSHED_MAX)
 		return false;
 	if (noted && virtq_is_available(q, was.old_used_idx, was.old_used_wrap & 1)) {
 		for (unsigned i = 0; i < noted; i++) {
@@ -158,8 +162,6 @@ static void begin_packed(const struct virtq *q, struct vu_inflight_packed *p)
 	p->free_head = p->old_free_head = 0;
 	p->used_idx = p->old_used_idx = q->packed.used;
 	p->used_wrap = p->old_used_wrap = q->packed.used_wrap;
-	for (unsigned i = 0; i < q->size; i++)
-		p->desc[i] = (struct vu_inflight_packed_desc){.next = (uint16_t)(i + 1)};
 	compiler_barrier();
 	p->version = VU_INFLIGHT_VERSION;
 }
@@ -172,7 +174,6 @@ static void begin_split(const struct virtq *q, struct vu_inflight_split *s)
 	s->desc_num = q->size;
 	s->last_batch_head = 0;
 	s->used_idx = q->split.next_used;
-	memset(s->desc, 0, q->size * sizeof(s->desc[0]));
 	compiler_barrier();
 	s->version = VU_INFLIGHT_VERSION;
 }

@@ -74,12 +74,12 @@ static uint16_t fold(uint64_t s)
 	return (uint16_t)s;
 }
 
-static void emit_iov(const struct iovec *iov, unsigned nr, uint32_t len, unsigned queue,
+static bool emit_iov(const struct iovec *iov, unsigned nr, uint32_t len, unsigned queue,
                      offload_fn *emit, void *opaque)
 {
 	struct sw_frame f = {.iov = iov, .nr = nr, .len = len, .queue = queue};
 
-	emit(opaque, &f);
+	return emit(opaque, &f);
 }
 
 static int checksum(struct offload *o, const struct sw_frame *f, offload_fn *emit, void *opaque)
@@ -94,8 +94,7 @@ static int checksum(struct offload *o, const struct sw_frame *f, offload_fn *emi
 	value = (uint16_t)~fold(sum(o->frame + start, f->len - start));
 	/* 0 would mean "none" to UDP, and is the same number as this to all others. */
 	put16(o->frame + at, value ? value : 0xffff);
-	emit_iov(&iov, 1, f->len, f->queue, emit, opaque);
-	return 0;
+	return emit_iov(&iov, 1, f->len, f->queue, emit, opaque) ? 0 : 1;
 }
 
 /* Where things are in a frame to be cut. */
@@ -174,20 +173,22 @@ static int segments(struct offload *o, const struct sw_frame *f, offload_fn *emi
 {
 	uint32_t offset = 0, total;
 	struct layout l;
-	unsigned nr = 0;
+	unsigned nr = 0, all;
 
 	if (find_layout(o, f, &l) < 0)
 		return -EINVAL;
 	total = f->len - l.payload;
 	if (total / l.mss >= OFFLOAD_SEGMENTS_MAX)
 		return -EINVAL;
+	all = total ? (total + l.mss - 1) / l.mss : 1;
 	do {
 		uint32_t len = total - offset < l.mss ? total - offset : l.mss;
 		struct iovec iov[2] = {{o->headers, l.payload},
 		                       {o->frame + l.payload + offset, len}};
 
 		segment_headers(o, &l, offset, len, offset + len == total, nr++);
-		emit_iov(iov, len ? 2 : 1, l.payload + len, f->queue, emit, opaque);
+		if (!emit_iov(iov, len ? 2 : 1, l.payload + len, f->queue, emit, opaque))
+			return (int)(all - nr + 1);
 		offset += len;
 	} while (offset < total);
 	return 0;

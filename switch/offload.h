@@ -19,13 +19,14 @@ struct offload {
 	uint8_t headers[OFFLOAD_HEADERS_MAX];
 };
 
-/* A complete frame, valid during the call. */
-typedef void offload_fn(void *opaque, const struct sw_frame *frame);
+/* A complete frame, valid during the call. False: there is no room for it, nor for others. */
+typedef bool offload_fn(void *opaque, const struct sw_frame *frame);
 
 /*
- * Call @emit for each of the complete frames that @f, which has f->offload, consists of. 0, or
- * -EINVAL: its contents are not what its header says, and nothing was emitted. What is behind
- * f->iov may change meanwhile: it is copied first.
+ * Call @emit for each of the complete frames that @f, which has f->offload, consists of, until it
+ * returns false. How many frames it did not take (0: it has all), or -EINVAL: the contents are not
+ * what the header says, and nothing was emitted. What is behind f->iov may change meanwhile: it is
+ * copied first.
  */
 int offload_finish(struct offload *o, const struct sw_frame *f, offload_fn *emit, void *opaque);
 

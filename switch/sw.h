@@ -18,6 +18,11 @@
 /* So long frames wait for a port that is full, unless the user says otherwise. */
 #define SW_WAIT_MS 10
 
+/* For so long a front-end's messages may keep the switch at once (guest_conn.c). */
+#define SW_TALK_BURST_NS 2000000
+/* A batch of SW_COST_MAX may take so long. */
+#define SW_BATCH_NS 100000
+
 /* Room for the iovecs of a batch: one more chain of any length always fits when it is not full. */
 #define SW_BATCH_IOV (SW_BATCH * 20 + VIRTQ_CHAIN_MAX)
 
@@ -26,13 +31,16 @@ struct uplink;
 struct sw {
 	struct loop loop;
 	struct fabric fabric;
-	uint32_t poll_us; /* look for work this long before sleeping */
-	uint32_t wait_ms; /* so long frames wait for a full port; SW_WAIT_MS */
+	uint32_t poll_us;      /* look for work this long before sleeping */
+	uint64_t batch_ns;     /* SW_BATCH_NS */
+	int64_t talk_burst_ns; /* SW_TALK_BURST_NS */
+	uint32_t wait_ms;      /* so long frames wait for a full port; SW_WAIT_MS */
 
-	/* Transmit rings to look at in each turn. In no order. */
-	unsigned nr_active;
-	unsigned nr_blocked; /* of them */
-	struct guest_ring *active[SW_PORTS_MAX * GUEST_PAIRS_MAX];
+	/* Transmit rings to look at, and those of them that wait for a full port ... */
+	unsigned nr_active, nr_blocked;
+	/* ... and the ports that have any, in the order of their turns. */
+	unsigned nr_busy;
+	struct guest *busy[SW_PORTS_MAX];
 
 	unsigned nr_guests, nr_uplinks;
 	struct guest *guests[SW_PORTS_MAX];

@@ -39,8 +39,9 @@ struct uplink {
 	struct loop_source source;
 	/* Frames from the host: first .. nr-1 have still to be forwarded. */
 	unsigned first, nr;
-	uint64_t since; /* they wait for a full port since then (sw_waited()) */
-	uint8_t *slots; /* SW_BATCH of SLOT bytes */
+	unsigned resume; /* of fabric_forward() */
+	uint64_t since;  /* they wait for a full port since then (sw_waited()) */
+	uint8_t *slots;  /* SW_BATCH of SLOT bytes */
 	struct iovec iov[SW_BATCH];
 	struct sw_frame frames[SW_BATCH];
 };
@@ -79,12 +80,11 @@ static int write_frame(struct uplink *u, const struct sw_frame *f)
 	return 0;
 }
 
-static void emit(void *opaque, const struct sw_frame *f)
+static bool emit(void *opaque, const struct sw_frame *f)
 {
 	struct uplink *u = opaque;
 
-	if (write_frame(u, f) < 0)
-		u->port.counters.tx_full++;
+	return write_frame(u, f) == 0;
 }
 
 static bool takes_offload(const struct uplink *u, const struct sw_frame *f)
@@ -117,8 +117,12 @@ static unsigned uplink_deliver(struct sw_port *port, struct sw_frame *const *fra
 		const struct sw_frame *f = frames[i];
 
 		if (f->offload && !takes_offload(u, f)) {
-			if (offload_finish(&u->sw->offload, f, emit, u) < 0)
+			int left = offload_finish(&u->sw->offload, f, emit, u);
+
+			if (left < 0)
 				port->counters.tx_offload++;
+			else
+				port->counters.tx_full += (unsigned)left;
 			continue;
 		}
 		if (write_frame(u, f) == 0)
@@ -160,17 +164,19 @@ static int read_frame(struct uplink *u, unsigned i)
 	return 1;
 }
 
-/* Forward what was read. */
+/* Forward what was read, until it is time for others. */
 static void forward(struct uplink *u)
 {
+	struct fabric *f = &u->sw->fabric;
+
 	while (u->first < u->nr) {
-		unsigned n = fabric_forward(&u->sw->fabric, &u->port, u->frames + u->first,
-		                            u->nr - u->first);
+		unsigned n = fabric_forward(f, &u->port, u->frames + u->first, u->nr - u->first,
+		                            &u->resume);
 
 		u->first += n;
-		if (n)
+		if (n || u->resume)
 			u->since = 0;
-		if (u->first < u->nr && !sw_waited(u->sw, &u->since))
+		if (u->first < u->nr && (!f->full || !sw_waited(u->sw, &u->since)))
 			return;
 	}
 	u->first = u->nr = 0;
@@ -179,7 +185,12 @@ static void forward(struct uplink *u)
 
 bool uplink_waits(const struct uplink *u)
 {
-	return u->nr != 0;
+	return u->nr && u->since;
+}
+
+bool uplink_has_work(const struct uplink *u)
+{
+	return u->nr && !u->since;
 }
 
 void uplink_retry(struct uplink *u)

@@ -25,8 +25,9 @@ int uplink_create(struct uplink **u, struct sw *sw, const struct uplink_config *
                   struct err *err);
 void uplink_destroy(struct uplink *u); /* NULL: nothing */
 
-/* Frames from the host wait for a full port; bring them again. */
+/* Frames from the host wait for a full port, or only for their turn. Bring them again. */
 bool uplink_waits(const struct uplink *u);
+bool uplink_has_work(const struct uplink *u);
 void uplink_retry(struct uplink *u);
 
 /* What it is, for people. */

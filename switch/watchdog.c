@@ -7,6 +7,7 @@
 #include "switch/watchdog.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
@@ -56,12 +57,17 @@ int watchdog_init(void)
 int watchdog_signal(int eventfd)
 {
 	uint64_t one = 1;
+	int flags, made_blocking;
 
 	used = 1;
 	if (!armed && exists) {
 		armed = 1;
 		set(true);
 	}
+	flags = fcntl(eventfd, F_GETFL);
+	made_blocking = flags >= 0 && !(flags & O_NONBLOCK);
+	if (made_blocking && fcntl(eventfd, F_SETFL, flags | O_NONBLOCK) < 0)
+		return -EINTR;
 	/* EAGAIN: the count is full, so the reader is woken all the same. */
-	return write(eventfd, &one, sizeof(one)) < 0 && errno == EINTR ? -EINTR : 0;
+	return write(eventfd, &one, sizeof(one)) < 0 && errno == EINTR ? -EINTR : made_blocking;
 }

@@ -30,6 +30,7 @@ int main(int argc, char **argv)
 	struct guest_config config = {.path = argv[1], .server = true, .id = "guest"};
 	struct iovec iov[SW_BATCH];
 	struct sw_frame frames[SW_BATCH];
+	unsigned resume = 0;
 	struct guest *g;
 	struct err err = {""};
 
@@ -51,7 +52,7 @@ int main(int argc, char **argv)
 		for (unsigned round = 0; round < ROUNDS && g->port.up; round++) {
 			for (unsigned i = 0; i < SW_BATCH; i++)
 				frames[i] = (struct sw_frame){.iov = &iov[i], .nr = 1, .len = 64};
-			fabric_forward(&sw.fabric, &port, frames, SW_BATCH);
+			fabric_forward(&sw.fabric, &port, frames, SW_BATCH, &resume);
 		}
 		if (sw_turn(&sw, !g->port.up) < 0)
 			return 1;

@@ -91,6 +91,9 @@ static inline struct sw *rig_bare(void)
 
 	assert_non_null(sw);
 	assert_int_equal(sw_init(sw, 300, SW_POLL_NEVER), 0);
+	/* Turns are counted here: on a busy host time does not measure what a message costs. */
+	sw->talk_burst_ns = INT64_MAX / 4;
+	sw->batch_ns = UINT64_MAX;
 	assert_int_equal(guest_memory_guard(), 0);
 	return sw;
 }

@@ -523,27 +523,6 @@ static void notifications_are_eventfds(void **state)
 	end(&t);
 }
 
-/* The eventfd is the front-end's as well: it makes it blocking, and its count full. */
-static void an_eventfd_that_blocks_ends_the_session(void **state)
-{
-	uint64_t full = UINT64_MAX - 1;
-	struct bench t;
-	uint8_t frame[64];
-	int fd;
-
-	(void)state;
-	begin(&t, MRG, 2);
-	fe_post(&t.bad, 0, 2048, 8);
-	fd = t.bad.rings[0].call;
-	fd_drain(fd);
-	assert_int_equal(write(fd, &full, sizeof(full)), sizeof(full));
-	assert_int_equal(fcntl(fd, F_SETFL, O_RDWR), 0);
-	fe_frame(frame, sizeof(frame), 0xff, 0xa, 1);
-	fe_transmit(&t.a, frame, sizeof(frame)); /* or here for ever */
-	assert_false(fe_alive(&t.bad));
-	end(&t);
-}
-
 static void what_was_not_offered_is_refused(void **state)
 {
 	uint64_t all = UINT64_MAX, log = 1ull << 26;
@@ -728,7 +707,6 @@ int main(void)
 		cmocka_unit_test(lengths_that_change_between_reads),
 		cmocka_unit_test(descriptors_that_are_missing_or_too_many),
 		cmocka_unit_test(notifications_are_eventfds),
-		cmocka_unit_test(an_eventfd_that_blocks_ends_the_session),
 		cmocka_unit_test(what_was_not_offered_is_refused),
 		cmocka_unit_test(inflight_regions_that_are_too_small),
 		cmocka_unit_test(inflight_regions_that_lie),
