@@ -24,4 +24,13 @@ static inline uint64_t clock_ms(void)
 	return clock_us() / 1000;
 }
 
+/* The moment @ms from now, for waits that take one (pthread_cond_clockwait()). */
+static inline struct timespec clock_deadline(unsigned ms)
+{
+	uint64_t ns = clock_ns() + (uint64_t)ms * 1000000;
+
+	return (struct timespec){.tv_sec = (time_t)(ns / 1000000000),
+	                         .tv_nsec = (long)(ns % 1000000000)};
+}
+
 #endif

@@ -26,7 +26,9 @@
  * under way together (5.2.6.2).
  *
  * Stopping: no worker takes another request; those that are being served are finished and given
- * back, however long the disk takes; the threads are joined.
+ * back. That may take as long as the host's storage takes, or for ever, and a vCPU must not wait for
+ * it: after BLK_STOP_MS the queue counts as not let go (virtio/device.h), and the last worker that
+ * leaves it reports that it has. Workers are detached threads: nobody ever joins one that is stuck.
  */
 #include "devices/block/blk.h"
 
@@ -39,6 +41,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "vmm/clock.h"
 #include "vmm/endian.h"
 #include "vmm/fd.h"
 #include "vmm/util.h"
@@ -60,6 +63,7 @@ static int worker_make(struct blk_queue *q)
 {
 	struct blk_worker *w = calloc(1, sizeof(*w));
 	sigset_t all, old;
+	pthread_t thread;
 	int rc;
 
 	if (!w)
@@ -68,13 +72,15 @@ static int worker_make(struct blk_queue *q)
 	/* Signals are the main thread's. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
-	rc = -pthread_create(&w->thread, NULL, worker_thread, w);
+	rc = -pthread_create(&thread, NULL, worker_thread, w);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (rc < 0) {
 		free(w);
 		return rc;
 	}
-	q->workers[q->nr_workers++] = w;
+	pthread_detach(thread);
+	q->nr_workers++;
+	q->nr_threads++;
 	return 0;
 }
 
@@ -152,6 +158,19 @@ static void rest(struct blk_queue *q)
 	virtq_kick_disable(&q->vq);
 }
 
+/* A worker has let go of the stopping queue. The lock is let go if it was the last one. */
+static void leave(struct blk_queue *q)
+{
+	bool report = --q->nr_workers == 0 && q->awaited;
+
+	pthread_cond_broadcast(&q->left);
+	if (!report)
+		return;
+	pthread_mutex_unlock(&q->lock);
+	virtio_device_let_go(&q->blk->dev);
+	pthread_mutex_lock(&q->lock);
+}
+
 static void *worker_thread(void *opaque)
 {
 	struct blk_worker *w = opaque;
@@ -172,33 +191,75 @@ static void *worker_thread(void *opaque)
 		else
 			rest(q);
 	}
+	leave(q);
+	free(w);
+	/* Last: whoever waits for it may free the queue. */
+	q->nr_threads--;
+	pthread_cond_broadcast(&q->left);
 	pthread_mutex_unlock(&q->lock);
 	return NULL;
 }
 
 /* --- The device: dev->lock is held. --- */
 
-static void blk_queue_stop(struct virtio_device *dev, unsigned index)
+/* Ask the workers to leave, without waiting. */
+static void ask_to_leave(struct blk_queue *q)
 {
-	struct blk_queue *q = &blk_of(dev)->queues[index];
-
-	if (!q->running)
+	if (!q->running || q->stopping)
 		return;
 	pthread_mutex_lock(&q->lock);
 	q->stopping = true;
 	pthread_cond_broadcast(&q->idle);
 	pthread_mutex_unlock(&q->lock);
 	fd_signal(q->stop_fd);
-	/* Nobody makes workers while it is stopping. */
-	while (q->nr_workers) {
-		struct blk_worker *w = q->workers[--q->nr_workers];
+}
 
-		pthread_join(w->thread, NULL);
-		free(w);
-	}
+/* Wait until they have, at most until @until. */
+static void wait_for_leave(struct blk_queue *q, const struct timespec *until)
+{
+	pthread_mutex_lock(&q->lock);
+	while (q->nr_workers &&
+	       pthread_cond_clockwait(&q->left, &q->lock, CLOCK_MONOTONIC, until) == 0)
+		;
+	pthread_mutex_unlock(&q->lock);
+}
+
+static bool queue_let_go(struct blk *blk, unsigned index)
+{
+	struct blk_queue *q = &blk->queues[index];
+
+	if (!q->running)
+		return true;
+	pthread_mutex_lock(&q->lock);
+	q->awaited = q->nr_workers != 0;
+	pthread_mutex_unlock(&q->lock);
+	if (q->awaited)
+		return false;
 	fd_close(&q->stop_fd);
-	dev->queues[index].base = virtq_base(&q->vq);
+	blk->dev.queues[index].base = virtq_base(&q->vq);
 	q->running = false;
+	return true;
+}
+
+static bool blk_let_go(struct virtio_device *dev, int index)
+{
+	struct blk *blk = blk_of(dev);
+	bool all = true;
+
+	if (index >= 0)
+		return queue_let_go(blk, (unsigned)index);
+	for (unsigned i = 0; i < blk->nr_queues; i++)
+		all = queue_let_go(blk, i) && all;
+	return all;
+}
+
+static void blk_queue_stop(struct virtio_device *dev, unsigned index)
+{
+	struct blk_queue *q = &blk_of(dev)->queues[index];
+	struct timespec until = clock_deadline(BLK_STOP_MS);
+
+	ask_to_leave(q);
+	wait_for_leave(q, &until);
 }
 
 static int blk_queue_start(struct virtio_device *dev, unsigned index, struct err *err)
@@ -212,7 +273,7 @@ static int blk_queue_start(struct virtio_device *dev, unsigned index, struct err
 	if (q->stop_fd < 0)
 		return err_errno(err, q->stop_fd, "queue %u: an eventfd", index);
 	pthread_mutex_lock(&q->lock);
-	q->stopping = q->broken = q->watched = q->called = false;
+	q->stopping = q->broken = q->watched = q->called = q->awaited = false;
 	rc = worker_make(q);
 	pthread_mutex_unlock(&q->lock);
 	q->running = rc == 0;
@@ -226,9 +287,12 @@ static int blk_queue_start(struct virtio_device *dev, unsigned index, struct err
 static void blk_stop(struct virtio_device *dev)
 {
 	struct blk *blk = blk_of(dev);
+	struct timespec until = clock_deadline(BLK_STOP_MS);
 
 	for (unsigned i = 0; i < blk->nr_queues; i++)
-		blk_queue_stop(dev, i);
+		ask_to_leave(&blk->queues[i]);
+	for (unsigned i = 0; i < blk->nr_queues; i++)
+		wait_for_leave(&blk->queues[i], &until);
 	atomic_store(&blk->writeback, true);
 }
 
@@ -240,8 +304,10 @@ static int blk_start(struct virtio_device *dev, struct err *err)
 	for (unsigned i = 0; i < blk->nr_queues && rc == 0; i++)
 		if (dev->queues[i].config.enabled)
 			rc = blk_queue_start(dev, i, err);
-	if (rc < 0)
+	if (rc < 0) {
 		blk_stop(dev);
+		blk_let_go(dev, -1);
+	}
 	return rc;
 }
 
@@ -279,6 +345,7 @@ static const struct virtio_device_ops blk_ops = {
 	.stop = blk_stop,
 	.queue_start = blk_queue_start,
 	.queue_stop = blk_queue_stop,
+	.let_go = blk_let_go,
 	.config_read = blk_config_read,
 	.config_write = blk_config_write,
 };
@@ -356,6 +423,7 @@ int blk_init(struct blk *blk, const struct blk_config *config, struct backing *b
 		q->stop_fd = -1;
 		pthread_mutex_init(&q->lock, NULL);
 		pthread_cond_init(&q->idle, NULL);
+		pthread_cond_init(&q->left, NULL);
 		sizes[i] = config->queue_size;
 	}
 	virtio_device_init(&blk->dev, config->name, VIRTIO_ID_BLOCK, &blk_ops,
@@ -369,8 +437,16 @@ void blk_destroy(struct blk *blk)
 		return;
 	virtio_device_destroy(&blk->dev);
 	for (unsigned i = 0; i < blk->nr_queues; i++) {
-		pthread_mutex_destroy(&blk->queues[i].lock);
-		pthread_cond_destroy(&blk->queues[i].idle);
+		struct blk_queue *q = &blk->queues[i];
+
+		/* The workers have let go: their threads end in a moment. */
+		pthread_mutex_lock(&q->lock);
+		while (q->nr_threads)
+			pthread_cond_wait(&q->left, &q->lock);
+		pthread_mutex_unlock(&q->lock);
+		pthread_mutex_destroy(&q->lock);
+		pthread_cond_destroy(&q->idle);
+		pthread_cond_destroy(&q->left);
 	}
 	free(blk->queues);
 	blk->queues = NULL;

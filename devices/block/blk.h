@@ -24,7 +24,8 @@
 #define BLK_QUEUES_MAX     32
 #define BLK_QUEUE_SIZE_MIN 4 /* a header, data, a status */
 #define BLK_QUEUE_SIZE_MAX VIRTQ_CHAIN_MAX
-#define BLK_WORKERS_MAX    16 /* requests of one queue that are being served at once */
+#define BLK_WORKERS_MAX    16  /* requests of one queue that are being served at once */
+#define BLK_STOP_MS        100 /* a vCPU that resets the disk waits so long for its requests */
 
 /* A request that keeps to both SIZE_MAX and SEG_MAX has less than the 4 GiB that a chain can have.
  */
@@ -48,7 +49,6 @@ struct blk_queue;
 /* A thread that takes requests off a queue and serves them; exists while the queue runs. */
 struct blk_worker {
 	struct blk_queue *queue;
-	pthread_t thread;
 	struct iovec chain[VIRTQ_CHAIN_MAX]; /* the request's buffers */
 	struct iovec data[VIRTQ_CHAIN_MAX];  /* those of its data; the backing's scratch */
 };
@@ -62,15 +62,17 @@ struct blk_queue {
 	/* The workers share the queue under it: whoever holds it is the virtq's owner. */
 	pthread_mutex_t lock;
 	pthread_cond_t idle;
+	pthread_cond_t left; /* a worker has left the queue, or its thread has ended */
 	struct virtq vq;
 	bool stopping;
+	bool awaited; /* the worker that leaves last reports it to the device */
 	bool broken;  /* the driver broke the rules: nothing is done with vq any more */
 	bool watched; /* a worker waits for kicks */
 	bool called;  /* an idle worker was woken and has not looked yet */
 	unsigned nr_idle;
 	unsigned nr_busy; /* with a request; who is neither that nor idle will look at the queue */
-	unsigned nr_workers;
-	struct blk_worker *workers[BLK_WORKERS_MAX];
+	unsigned nr_workers; /* that own the queue together */
+	unsigned nr_threads; /* of workers; one that has left the queue ends in a moment */
 };
 
 struct blk {

@@ -7,6 +7,12 @@
  * done before the lock is let go, so that two vCPUs that write the status at once get one after the
  * other, and a register that reads 0 after a reset means that the reset is over.
  *
+ * A device whose work cannot be interrupted has not let go when ops->stop() returns. A vCPU must not
+ * wait for it, so the reset stays pending: the status reads NEEDS_RESET and nothing else (2.4.1: the
+ * driver waits for 0, and one that does not wait finds no FEATURES_OK), what the driver writes is
+ * ignored, and virtio_device_let_go() ends the reset. A queue that is being reset reads 1 in
+ * queue_reset meanwhile (2.6.1).
+ *
  * The status word is also read without the lock, and the owner of a queue, who must not take it,
  * can add NEEDS_RESET. So it is atomic and only changed by read-modify-write, but for the store of
  * 0 at the end of a reset: by then no owner is left (ops->stop() has returned), so what it clears
@@ -28,6 +34,7 @@
 #include <linux/virtio_ring.h>
 #include <string.h>
 
+#include "vmm/clock.h"
 #include "vmm/fd.h"
 #include "vmm/trace.h"
 #include "vmm/util.h"
@@ -155,6 +162,11 @@ static void first_look(struct virtio_device *dev, unsigned index)
 		virtio_queue_wake(dev, index);
 }
 
+static bool has_let_go(struct virtio_device *dev, int index)
+{
+	return !dev->ops->let_go || dev->ops->let_go(dev, index);
+}
+
 static void device_start(struct virtio_device *dev)
 {
 	struct err err = {.msg = "it cannot start"};
@@ -171,22 +183,30 @@ static void device_start(struct virtio_device *dev)
 				first_look(dev, i);
 		return;
 	}
-	dev->running = false;
+	/* A part of it may have started, and be busy. */
+	dev->stopping = !has_let_go(dev, -1);
+	dev->running = dev->stopping;
 	for (unsigned i = 0; i < dev->nr_queues; i++)
 		dev->queues[i].running = false;
 	transport_running(dev);
 	virtio_device_broken(dev, err.msg);
 }
 
-static void device_stop(struct virtio_device *dev)
+/* True: it has stopped. False: it is stopping. */
+static bool device_stop(struct virtio_device *dev)
 {
 	if (!dev->running)
-		return;
-	dev->ops->stop(dev);
+		return true;
+	if (!dev->stopping)
+		dev->ops->stop(dev);
+	dev->stopping = !has_let_go(dev, -1);
+	if (dev->stopping)
+		return false;
 	dev->running = false;
 	for (unsigned i = 0; i < dev->nr_queues; i++)
-		dev->queues[i].running = false;
+		dev->queues[i].running = dev->queues[i].stopping = dev->queues[i].resetting = false;
 	transport_running(dev);
+	return true;
 }
 
 static void queue_defaults(struct virtio_device *dev, struct virtio_queue *q)
@@ -200,13 +220,18 @@ static void queue_defaults(struct virtio_device *dev, struct virtio_queue *q)
 
 static void device_reset(struct virtio_device *dev)
 {
-	device_stop(dev);
+	dev->resetting = !device_stop(dev);
+	if (dev->resetting) {
+		atomic_store(&dev->status, VIRTIO_CONFIG_S_NEEDS_RESET);
+		return;
+	}
 	dev->driver_features = 0;
 	for (unsigned i = 0; i < dev->nr_queues; i++)
 		queue_defaults(dev, &dev->queues[i]);
 	transport_reset(dev, -1);
 	/* Last: who reads 0 finds a device that is reset. */
 	atomic_store(&dev->status, 0);
+	pthread_cond_broadcast(&dev->settled);
 }
 
 static void queue_start(struct virtio_device *dev, unsigned index)
@@ -225,21 +250,68 @@ static void queue_start(struct virtio_device *dev, unsigned index)
 	virtio_device_broken(dev, err.msg);
 }
 
-/* Afterwards nobody looks at the queue, whatever the device can do. */
-static void queue_stop(struct virtio_device *dev, unsigned index)
+/* True: afterwards nobody looks at the queue, whatever the device can do. False: it is stopping. */
+static bool queue_stop(struct virtio_device *dev, unsigned index)
 {
 	struct virtio_queue *q = &dev->queues[index];
 
 	if (!q->running)
-		return;
+		return true;
 	if (!dev->ops->queue_stop) {
 		device_stop(dev);
 		virtio_device_broken(dev, "its driver stopped a queue, which it has no means for");
-		return;
+		return true;
 	}
-	dev->ops->queue_stop(dev, index);
+	if (!q->stopping)
+		dev->ops->queue_stop(dev, index);
+	q->stopping = !has_let_go(dev, (int)index);
+	if (q->stopping)
+		return false;
 	q->running = false;
 	transport_running(dev);
+	return true;
+}
+
+static void queue_reset(struct virtio_device *dev, unsigned index)
+{
+	struct virtio_queue *q = &dev->queues[index];
+
+	q->resetting = !queue_stop(dev, index);
+	if (q->resetting)
+		return;
+	queue_defaults(dev, q);
+	transport_reset(dev, (int)index);
+}
+
+void virtio_device_let_go(struct virtio_device *dev)
+{
+	pthread_mutex_lock(&dev->lock);
+	if (dev->resetting)
+		device_reset(dev);
+	else if (dev->stopping)
+		device_stop(dev);
+	for (unsigned i = 0; i < dev->nr_queues; i++) {
+		if (dev->queues[i].resetting)
+			queue_reset(dev, i);
+		else if (dev->queues[i].stopping)
+			queue_stop(dev, i);
+	}
+	pthread_mutex_unlock(&dev->lock);
+}
+
+bool virtio_device_settle(struct virtio_device *dev, unsigned ms)
+{
+	struct timespec until = clock_deadline(ms);
+	bool settled;
+
+	virtio_set_status(dev, 0);
+	pthread_mutex_lock(&dev->lock);
+	while (dev->resetting &&
+	       pthread_cond_clockwait(&dev->settled, &dev->lock, CLOCK_MONOTONIC, &until) == 0)
+		;
+	settled = !dev->resetting;
+	pthread_mutex_unlock(&dev->lock);
+	return settled;
 }
 
 /* --- Status and features --- */
@@ -284,7 +356,9 @@ static void set_status_bits(struct virtio_device *dev, uint8_t status)
 void virtio_set_status(struct virtio_device *dev, uint8_t status)
 {
 	pthread_mutex_lock(&dev->lock);
-	if (status == 0)
+	if (dev->resetting)
+		; /* it goes on */
+	else if (status == 0)
 		device_reset(dev);
 	else
 		set_status_bits(dev, status);
@@ -314,7 +388,7 @@ void virtio_set_driver_features(struct virtio_device *dev, uint32_t select, uint
 	if (select > 1)
 		return;
 	pthread_mutex_lock(&dev->lock);
-	if (!status_has(dev, VIRTIO_CONFIG_S_FEATURES_OK))
+	if (!dev->stopping && !status_has(dev, VIRTIO_CONFIG_S_FEATURES_OK))
 		dev->driver_features = (dev->driver_features & ~(UINT64_C(0xffffffff) << shift)) |
 		                       (uint64_t)value << shift;
 	pthread_mutex_unlock(&dev->lock);
@@ -330,11 +404,13 @@ uint16_t virtio_queue_size_max(const struct virtio_device *dev, uint32_t index)
 uint32_t virtio_queue_get(struct virtio_device *dev, uint32_t index, enum virtio_queue_field field)
 {
 	struct virtq_config c;
+	bool resetting;
 
 	if (index >= dev->nr_queues)
 		return 0;
 	pthread_mutex_lock(&dev->lock);
 	c = dev->queues[index].config;
+	resetting = dev->queues[index].resetting;
 	pthread_mutex_unlock(&dev->lock);
 	switch (field) {
 	case VIRTIO_QUEUE_SIZE:
@@ -354,7 +430,7 @@ uint32_t virtio_queue_get(struct virtio_device *dev, uint32_t index, enum virtio
 	case VIRTIO_QUEUE_ENABLE:
 		return c.enabled;
 	case VIRTIO_QUEUE_RESET:
-		return 0; /* over when the write of 1 is */
+		return resetting;
 	}
 	return 0;
 }
@@ -410,13 +486,9 @@ static void queue_enable(struct virtio_device *dev, unsigned index)
 		queue_start(dev, index);
 }
 
-static void queue_reset(struct virtio_device *dev, unsigned index)
+static bool may_reset_queues(const struct virtio_device *dev)
 {
-	if (!status_has(dev, VIRTIO_CONFIG_S_FEATURES_OK) || !virtio_has(dev, VIRTIO_F_RING_RESET))
-		return;
-	queue_stop(dev, index);
-	queue_defaults(dev, &dev->queues[index]);
-	transport_reset(dev, (int)index);
+	return status_has(dev, VIRTIO_CONFIG_S_FEATURES_OK) && virtio_has(dev, VIRTIO_F_RING_RESET);
 }
 
 void virtio_queue_set(struct virtio_device *dev, uint32_t index, enum virtio_queue_field field,
@@ -428,13 +500,16 @@ void virtio_queue_set(struct virtio_device *dev, uint32_t index, enum virtio_que
 		return;
 	q = &dev->queues[index];
 	pthread_mutex_lock(&dev->lock);
-	if (field == VIRTIO_QUEUE_ENABLE && value == 1 && q->config.size_max) {
+	if (dev->stopping || q->stopping) {
+		; /* the reset goes on */
+	} else if (field == VIRTIO_QUEUE_ENABLE && value == 1 && q->config.size_max) {
 		queue_enable(dev, index);
 	} else if (field == VIRTIO_QUEUE_ENABLE && value == 0) {
 		queue_stop(dev, index);
 		q->config.enabled = false;
 	} else if (field == VIRTIO_QUEUE_RESET && value == 1) {
-		queue_reset(dev, index);
+		if (may_reset_queues(dev))
+			queue_reset(dev, index);
 	} else if (!q->config.enabled) {
 		queue_set_place(dev, &q->config, field, value);
 	}
@@ -511,6 +586,7 @@ void virtio_device_init(struct virtio_device *dev, const char *name, uint16_t ty
 	dev->config_size = config_size;
 	dev->nr_queues = nr_queues;
 	pthread_mutex_init(&dev->lock, NULL);
+	pthread_cond_init(&dev->settled, NULL);
 	for (unsigned i = 0; i < nr_queues; i++) {
 		dev->queues[i].config.size_max = queue_sizes[i];
 		dev->queues[i].on_loop = ops->kicked != NULL;
@@ -524,9 +600,11 @@ void virtio_device_destroy(struct virtio_device *dev)
 {
 	if (!dev->ops)
 		return;
-	virtio_set_status(dev, 0);
+	while (!virtio_device_settle(dev, 1000))
+		;
 	dev->transport = NULL;
 	dev->transport_ops = NULL;
 	dev->ops = NULL;
+	pthread_cond_destroy(&dev->settled);
 	pthread_mutex_destroy(&dev->lock);
 }

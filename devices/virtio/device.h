@@ -76,6 +76,8 @@ struct virtio_queue {
 	struct virtq_config config; /* the driver's settings; dev->lock */
 	virtq_base_t base;          /* where the next start goes on; dev->lock */
 	bool running;               /* between queue_start and queue_stop; dev->lock */
+	bool stopping;  /* queue_stop was called, and let_go said "not yet"; dev->lock */
+	bool resetting; /* a stopping one: its settings are forgotten, too; dev->lock */
 	/*
 	 * The main loop tells ops->kicked of it. By default all queues of a device that has the op;
 	 * one whose queues have different owners sets it between virtio_device_init() and the
@@ -101,15 +103,23 @@ struct virtio_device_ops {
 	 */
 	int (*start)(struct virtio_device *dev, struct err *err);
 	/*
-	 * Reset, or the machine's end: when it returns nobody touches guest memory for this device,
-	 * and everything negotiated is forgotten. Called only after a start that succeeded.
-	 * Idempotent.
+	 * Reset, or the machine's end: when it returns nothing touches guest memory for this device
+	 * (but see let_go), and everything negotiated is forgotten. Called only after a start that
+	 * succeeded. Idempotent.
 	 */
 	void (*stop)(struct virtio_device *dev);
 	/* One queue comes or goes while the device runs. NULL: no VIRTIO_F_RING_RESET, no late
 	 * queues. */
 	int (*queue_start)(struct virtio_device *dev, unsigned index, struct err *err);
 	void (*queue_stop)(struct virtio_device *dev, unsigned index);
+	/*
+	 * For devices whose work cannot be interrupted (a disk's request in the host's storage), with
+	 * queue_start and queue_stop; NULL: stop and queue_stop return when all is over. After
+	 * queue_stop of @index, or stop (@index negative): returns true if nothing touches guest
+	 * memory for the queue, or for the device, any more. Until then the device has not let go:
+	 * the reset goes on, the driver reads so, and the device calls virtio_device_let_go().
+	 */
+	bool (*let_go)(struct virtio_device *dev, int index);
 	/*
 	 * The device-specific configuration, little endian. @offset + @len is within config_size.
 	 * config_write may be NULL: read-only. A change that the device makes itself is announced
@@ -185,7 +195,10 @@ struct virtio_device {
 	pthread_mutex_t lock; /* the fields below */
 	/* As written, under the lock; negotiated once FEATURES_OK is set. Atomic for virtio_accepted(). */
 	_Atomic uint64_t driver_features;
-	bool running; /* between ops->start and ops->stop */
+	bool running;           /* between ops->start and ops->stop */
+	bool stopping;          /* ops->stop was called, and let_go said "not yet" */
+	bool resetting;         /* the driver reset a stopping one */
+	pthread_cond_t settled; /* resetting is over */
 	struct virtio_queue queues[VIRTIO_QUEUES_MAX];
 
 	struct log_limit limit;
@@ -205,9 +218,22 @@ void virtio_device_init(struct virtio_device *dev, const char *name, uint16_t ty
                         const uint16_t *queue_sizes, unsigned nr_queues, const struct memory *mem);
 
 /*
+ * The device lets go of something that it had kept (ops->let_go): end the resets that waited for
+ * that. Any thread of the device, without its locks and without dev->lock.
+ */
+void virtio_device_let_go(struct virtio_device *dev);
+
+/*
+ * Reset the device and wait at most @ms until it has let go. Returns false if it has not: then its
+ * memory and the guest's must stay where they are. Main thread, vCPUs stopped.
+ */
+bool virtio_device_settle(struct virtio_device *dev, unsigned ms);
+
+/*
  * A reset, and then nothing more: the transport does not call any more (vCPUs are stopped). It and
  * its eventfds may still be there, or be gone already; in both cases the device's memory outlives
- * the transport. Main thread. Idempotent.
+ * the transport. It waits for a device that has not let go: virtio_device_settle() tells beforehand.
+ * Main thread. Idempotent.
  */
 void virtio_device_destroy(struct virtio_device *dev);
 

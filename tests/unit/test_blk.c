@@ -892,16 +892,11 @@ static void an_idle_queue_rests(void **state)
 	teardown(&f);
 }
 
-static void *reset_thread(void *opaque)
-{
-	virtio_set_status(opaque, 0);
-	return NULL;
-}
-
+/* A vCPU does not wait for the host's storage: the reset stays pending, and the driver reads so. */
 static void a_reset_waits_for_what_is_being_served(void **state)
 {
 	struct fixture f;
-	pthread_t thread;
+	struct virtio_device *dev = &f.blk.dev;
 	uint32_t written;
 
 	(void)state;
@@ -912,12 +907,20 @@ static void a_reset_waits_for_what_is_being_served(void **state)
 		submit(&f, i, VIRTIO_BLK_T_OUT, i, 512, false);
 	kick(&f);
 	await_waiting(BLK_WORKERS_MAX);
-	assert_int_equal(pthread_create(&thread, NULL, reset_thread, &f.blk.dev), 0);
-	usleep(20000);
-	assert_int_equal(virtio_status(&f.blk.dev), LIVE);
+	virtio_set_status(dev, 0);
+	assert_int_equal(virtio_status(dev), VIRTIO_CONFIG_S_NEEDS_RESET);
+	/* What a driver writes that does not wait for 0 has no effect, least of all on the queue. */
+	virtio_set_status(dev, 0);
+	virtio_set_status(dev, LIVE);
+	virtio_set_driver_features(dev, 0, 0xffffffff);
+	virtio_queue_set(dev, 0, VIRTIO_QUEUE_ENABLE, 0);
+	virtio_queue_set(dev, 0, VIRTIO_QUEUE_ENABLE, 1);
+	virtio_queue_set(dev, 0, VIRTIO_QUEUE_RESET, 1);
+	assert_int_equal(virtio_status(dev), VIRTIO_CONFIG_S_NEEDS_RESET);
+	assert_false(virtio_device_settle(dev, 1));
 	set_gate(0);
-	pthread_join(thread, NULL);
-	assert_int_equal(virtio_status(&f.blk.dev), 0);
+	assert_true(virtio_device_settle(dev, 60000));
+	assert_int_equal(virtio_status(dev), 0);
 	/* Those were finished, and no other was begun. */
 	for (unsigned i = 0; i < BLK_WORKERS_MAX; i++)
 		assert_true(drv_take(&f.d, &written) >= 0);
@@ -1015,6 +1018,44 @@ static void ring_reset(void **state)
 	teardown(&f);
 }
 
+static void a_ring_reset_waits_too(void **state)
+{
+	struct fixture f;
+	struct virtio_device *dev = &f.blk.dev;
+
+	(void)state;
+	setup(&f, true, &plain, false, 512);
+	go(&f, 0);
+	set_gate('w');
+	submit(&f, 0, VIRTIO_BLK_T_OUT, 0, 512, false);
+	kick(&f);
+	await_waiting(1);
+	virtio_queue_set(dev, 0, VIRTIO_QUEUE_RESET, 1);
+	assert_int_equal(virtio_queue_get(dev, 0, VIRTIO_QUEUE_RESET), 1);
+	virtio_queue_set(dev, 0, VIRTIO_QUEUE_SIZE, 8);
+	assert_int_equal(virtio_queue_get(dev, 0, VIRTIO_QUEUE_SIZE), QUEUE_SIZE);
+	set_gate(0);
+	while (virtio_queue_get(dev, 0, VIRTIO_QUEUE_RESET))
+		usleep(100);
+	assert_int_equal(virtio_queue_get(dev, 0, VIRTIO_QUEUE_ENABLE), 0);
+	assert_int_equal(virtio_status(dev), LIVE);
+	drv_again(&f);
+	enable_queue(&f);
+	assert_int_equal(io(&f, false, 0, 512), VIRTIO_BLK_S_OK);
+	/* A reset of the device in the middle of a queue's reset ends both. */
+	set_gate('w');
+	submit(&f, 0, VIRTIO_BLK_T_OUT, 0, 512, false);
+	kick(&f);
+	await_waiting(1);
+	virtio_queue_set(dev, 0, VIRTIO_QUEUE_RESET, 1);
+	virtio_set_status(dev, 0);
+	assert_int_equal(virtio_status(dev), VIRTIO_CONFIG_S_NEEDS_RESET);
+	set_gate(0);
+	assert_true(virtio_device_settle(dev, 60000));
+	assert_int_equal(virtio_queue_get(dev, 0, VIRTIO_QUEUE_RESET), 0);
+	teardown(&f);
+}
+
 static void another_queue(void **state)
 {
 	struct blk_config c = plain;
@@ -1073,6 +1114,7 @@ int main(void)
 		cmocka_unit_test(requests_that_are_none),
 		cmocka_unit_test(a_broken_ring),
 		cmocka_unit_test(ring_reset),
+		cmocka_unit_test(a_ring_reset_waits_too),
 		cmocka_unit_test(another_queue),
 		cmocka_unit_test(bad_settings),
 	};
