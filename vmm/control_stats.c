@@ -46,7 +46,8 @@ static void thread(void *opaque, const struct stats_thread *t)
 
 /*
  * Have KVM's descriptors at hand. Only the first time takes a pause of the guest, of the time that
- * the vCPUs need to leave KVM_RUN; who never asks for stats never has one.
+ * the vCPUs need to leave KVM_RUN; who never asks for stats never has one. A vCPU thread that is not
+ * parked in time serves an exit, so KVM answers for its vCPU as well.
  */
 static int open_stats(struct vm *vm, struct err *err)
 {

@@ -2,8 +2,8 @@
 /*
  * Theory of operation: one table of methods, with what each takes; jsonrpc.c holds callers to it.
  * The methods run on the main loop between two of its callbacks, so the machine is whole whenever
- * one runs. None waits for the guest or for a client; pausing waits for the vCPU threads to leave
- * KVM_RUN, which they do when they are kicked.
+ * one runs. None waits for the guest or for a client; pausing waits VM_PAUSE_MS at most for the vCPU
+ * threads to leave KVM_RUN, and goes on behind the reply if one of them still serves an exit.
  */
 #include "vmm/control_vm.h"
 
@@ -18,11 +18,13 @@
 #include "vmm/log.h"
 #include "vmm/util.h"
 
-static const char *state_name(const struct machine *m)
+static const char *state_name(struct machine *m)
 {
 	if (machine_end(m) != MACHINE_RUNS)
 		return "ending";
-	return m->vm.state == VM_PAUSED ? "paused" : "running";
+	if (vm_is_paused(&m->vm))
+		return "paused";
+	return m->vm.state == VM_PAUSING ? "pausing" : "running";
 }
 
 static int status(void *opaque, struct jsonrpc_call *call)
@@ -52,10 +54,11 @@ static int pause_vm(void *opaque, struct jsonrpc_call *call)
 {
 	struct control_vm *vm = opaque;
 
-	if (vm->machine->vm.state == VM_RUNNING) {
-		vm_pause(&vm->machine->vm);
+	bool was_running = vm->machine->vm.state == VM_RUNNING;
+
+	/* A pause that is complete later is announced by the vCPU thread that parks last. */
+	if (vm_pause(&vm->machine->vm) && was_running)
 		control_notify(vm->control, "paused", NULL);
-	}
 	return state_reply(vm, call);
 }
 
@@ -63,7 +66,7 @@ static int resume_vm(void *opaque, struct jsonrpc_call *call)
 {
 	struct control_vm *vm = opaque;
 
-	if (vm->machine->vm.state == VM_PAUSED) {
+	if (vm->machine->vm.state == VM_PAUSED || vm->machine->vm.state == VM_PAUSING) {
 		vm_resume(&vm->machine->vm);
 		control_notify(vm->control, "resumed", NULL);
 	}

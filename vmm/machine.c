@@ -15,6 +15,7 @@
 
 #include "arch/x86/layout.h"
 #include "arch/x86/tables.h"
+#include "vmm/clock.h"
 #include "vmm/fd.h"
 #include "vmm/log.h"
 #include "vmm/util.h"
@@ -80,6 +81,7 @@ static int build_vm(struct machine *m, struct err *err)
 	int rc = vm_create(&m->vm, &vc, err);
 
 	m->vm.sink = m->sink;
+	m->vm.events = &m->in.events;
 	return rc;
 }
 
@@ -519,7 +521,8 @@ void machine_dump(struct machine *m)
 	struct vm *vm = &m->vm;
 	bool runs = vm->state == VM_RUNNING;
 
-	vm_pause(vm);
+	vm_pause(
+		vm); /* a vCPU thread that is not parked in time serves an exit: KVM answers, too */
 	for (unsigned i = 0; i < vm->nr_vcpus; i++)
 		cpu_dump(vm->vcpus[i].fd, i, vm->vcpus[i].run, &vm->mem);
 	if (runs)
@@ -529,6 +532,26 @@ void machine_dump(struct machine *m)
 uint8_t machine_guest_status(struct machine *m)
 {
 	return acpi_pm_exit_status(&m->acpi_pm);
+}
+
+bool machine_settle(struct machine *m, unsigned ms, struct err *err)
+{
+	uint64_t until = clock_ms() + ms;
+
+	for (const struct virtio_transport *t = m->virtio.first; t; t = t->next) {
+		uint64_t now = clock_ms();
+
+		if (!virtio_device_settle(t->dev, now < until ? (unsigned)(until - now) : 0)) {
+			err_set(err, -EBUSY,
+			        "%s: what it has begun has not ended after %u ms, since the host "
+			        "does "
+			        "not finish it (is its storage reachable?); trivm ends without "
+			        "waiting",
+			        t->dev->name, ms);
+			return false;
+		}
+	}
+	return true;
 }
 
 void machine_destroy(struct machine *m)

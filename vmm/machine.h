@@ -106,6 +106,12 @@ void machine_dump(struct machine *m);
 /* The status byte the guest left. */
 uint8_t machine_guest_status(struct machine *m);
 
+/*
+ * Reset every virtio device and wait at most @ms until all have let go of guest memory. Returns false
+ * if one has not; then @m must be left as it is until the process ends. vCPUs are stopped.
+ */
+bool machine_settle(struct machine *m, unsigned ms, struct err *err);
+
 void machine_destroy(struct machine *m); /* idempotent */
 
 #endif

@@ -40,6 +40,7 @@
 
 #define DEFAULT_PARAMS  "console=ttyS0 panic=-1"
 #define FLUSH_MS        2000
+#define SETTLE_MS       1000
 #define CRASH_LOG_BYTES 4096
 #define CMDLINE_MAX     LAYOUT_CMDLINE_MAX
 #define AT_ONCE_MS \
@@ -443,6 +444,8 @@ static int run_guest(struct session *s, struct err *err)
 			chardev_flush(&s->console.chr, FLUSH_MS);
 		if (end != MACHINE_POWEROFF && s->console_log >= 0)
 			show_console_log(s->console_log);
+		if (!machine_settle(s->machine, SETTLE_MS, err))
+			return again ? EXIT_HOST : status;
 		take_down(s);
 		s->loop.stopping = false;
 	} while (again);

@@ -3,7 +3,8 @@
  * Theory of operation: `request` is a single word that vCPU threads read before each KVM_RUN. To
  * make them read it, they are kicked (vcpu.c). A thread that finds anything but RUN goes to
  * vm_park(), which counts it and waits for the next request; vm_pause() waits until all are
- * counted.
+ * counted, but not for long: a vCPU thread may be held up by the device whose register it serves,
+ * and the main loop must go on meanwhile. The last one that parks reports a pause that was overdue.
  *
  * Order at the start matters for time, not for correctness: the interrupt controller first and
  * memory slots after it, since KVM waits for a grace period when a slot is already there.
@@ -16,6 +17,7 @@
 #include <string.h>
 
 #include "arch/x86/layout.h"
+#include "vmm/clock.h"
 #include "vmm/util.h"
 
 /* Two pages' places that Intel CPUs without "unrestricted guest" need for real mode
@@ -145,6 +147,7 @@ static void ask(struct vm *vm, enum vm_request request)
 {
 	pthread_mutex_lock(&vm->park_lock);
 	atomic_store(&vm->request, (int)request);
+	vm->pause_overdue = false;
 	pthread_cond_broadcast(&vm->park_cond);
 	pthread_mutex_unlock(&vm->park_lock);
 	for (unsigned i = 0; vm->vcpus && i < vm->nr_vcpus; i++)
@@ -152,21 +155,42 @@ static void ask(struct vm *vm, enum vm_request request)
 			vcpu_kick(&vm->vcpus[i]);
 }
 
-void vm_pause(struct vm *vm)
+/* PAUSING becomes PAUSED if all vCPU threads are parked, for which this waits @ms. */
+static void await_parked(struct vm *vm, unsigned ms)
 {
-	if (vm->state != VM_RUNNING)
-		return;
-	ask(vm, VM_REQUEST_PAUSE);
+	struct timespec until = clock_deadline(ms);
+
 	pthread_mutex_lock(&vm->park_lock);
-	while (vm->parked < threads(vm))
-		pthread_cond_wait(&vm->park_cond, &vm->park_lock);
+	while (vm->parked < threads(vm) &&
+	       pthread_cond_clockwait(&vm->park_cond, &vm->park_lock, CLOCK_MONOTONIC, &until) == 0)
+		;
+	vm->pause_overdue = vm->parked < threads(vm);
+	if (!vm->pause_overdue)
+		vm->state = VM_PAUSED;
 	pthread_mutex_unlock(&vm->park_lock);
-	vm->state = VM_PAUSED;
+}
+
+bool vm_pause(struct vm *vm)
+{
+	if (vm->state == VM_RUNNING) {
+		ask(vm, VM_REQUEST_PAUSE);
+		vm->state = VM_PAUSING;
+	}
+	if (vm->state == VM_PAUSING)
+		await_parked(vm, VM_PAUSE_MS);
+	return vm->state == VM_PAUSED;
+}
+
+bool vm_is_paused(struct vm *vm)
+{
+	if (vm->state == VM_PAUSING)
+		await_parked(vm, 0);
+	return vm->state == VM_PAUSED;
 }
 
 void vm_resume(struct vm *vm)
 {
-	if (vm->state != VM_PAUSED)
+	if (vm->state != VM_PAUSED && vm->state != VM_PAUSING)
 		return;
 	ask(vm, VM_REQUEST_RUN);
 	vm->state = VM_RUNNING;
@@ -179,6 +203,10 @@ bool vm_park(struct vm *vm)
 	pthread_mutex_lock(&vm->park_lock);
 	vm->parked++;
 	pthread_cond_broadcast(&vm->park_cond);
+	if (vm->pause_overdue && vm->parked == threads(vm)) {
+		vm->pause_overdue = false;
+		event_post(vm->events, "paused", NULL, NULL);
+	}
 	while (atomic_load(&vm->request) == VM_REQUEST_PAUSE)
 		pthread_cond_wait(&vm->park_cond, &vm->park_lock);
 	go_on = atomic_load(&vm->request) == VM_REQUEST_RUN;
@@ -198,7 +226,7 @@ void vm_wait_request(struct vm *vm)
 
 void vm_stop(struct vm *vm)
 {
-	if (vm->state == VM_RUNNING || vm->state == VM_PAUSED) {
+	if (vm->state == VM_RUNNING || vm->state == VM_PAUSING || vm->state == VM_PAUSED) {
 		ask(vm, VM_REQUEST_STOP);
 		for (unsigned i = 0; i < vm->nr_vcpus; i++)
 			vcpu_join(&vm->vcpus[i]);

@@ -22,6 +22,10 @@ $(BUILD)/tests/vupeer: tests/kvm/vupeer.c $(BUILD)/libtrivm.a
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^
 
+$(BUILD)/tests/fusedisk: tests/kvm/fusedisk.c
+	@mkdir -p $(@D)
+	$(call do,CC,$@)$(CC) $(PROGRAM_CFLAGS) -o $@ $<
+
 .PHONY: kvm-bins
-kvm-bins: baremetal $(BUILD)/tests/ctlflood $(BUILD)/tests/pty $(BUILD)/tests/netpeer \
-	$(BUILD)/tests/switchpeer $(BUILD)/tests/vupeer
+kvm-bins: baremetal $(BUILD)/tests/ctlflood $(BUILD)/tests/fusedisk $(BUILD)/tests/pty \
+	$(BUILD)/tests/netpeer $(BUILD)/tests/switchpeer $(BUILD)/tests/vupeer

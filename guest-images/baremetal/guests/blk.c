@@ -9,6 +9,8 @@
  *	serial=TEXT          and the serial number
  *	ro=1                 the disk is read-only: the first and the last 32-bit word of each
  *	                     sector are its number
+ *	stuck=1              instead of all that: read until the host does not answer, then reset the
+ *	                     disk, read its status until the reset is over, and start it anew
  */
 #include "virtio.h"
 
@@ -173,6 +175,38 @@ static void check_read_only(void)
 	      *(uint32_t *)r->data);
 }
 
+/* Whether request 0 is done within some tenths of a second. */
+static bool answered(void)
+{
+	uint64_t until = rdtsc() + 1000000000ul;
+	uint32_t len;
+
+	while (virtq_get(&q, &len) < 0)
+		if (rdtsc() > until)
+			return false;
+	return true;
+}
+
+static void bring_up(void);
+
+static void check_stuck(void)
+{
+	print("reading\n");
+	print_flush();
+	do {
+		submit(0, T_IN, 0, SECTOR);
+		virtq_publish(&q);
+	} while (answered());
+	virtio_reset(&dev);
+	print("reset, status %x\n", virtio_status(&dev));
+	print_flush();
+	while (virtio_status(&dev))
+		cpu_relax();
+	print("the reset is over\n");
+	bring_up();
+	check(one(T_IN, 0, SECTOR) == S_OK, "read after the reset: %x", requests[0]->status);
+}
+
 static void bring_up(void)
 {
 	uint64_t wanted = VIRTIO_BIT(F_RO) | VIRTIO_BIT(F_FLUSH) | VIRTIO_BIT(VIRTIO_F_INDIRECT) |
@@ -202,6 +236,10 @@ int guest_main(void)
 {
 	_Static_assert(sizeof(struct request) <= 4096, "a request is a page");
 	bring_up();
+	if (arg_num("stuck", 0)) {
+		check_stuck();
+		return check_status();
+	}
 	check(capacity == arg_num("sectors", 0), "%lu sectors", capacity);
 	check_serial();
 	check_refusals();

@@ -163,6 +163,11 @@ static void set_status(const struct virtio_dev *d, uint8_t status)
 		write8(d->common + C_STATUS, status);
 }
 
+void virtio_reset(const struct virtio_dev *d)
+{
+	set_status(d, 0);
+}
+
 static uint32_t offered(const struct virtio_dev *d, uint32_t half)
 {
 	if (d->mmio) {
@@ -188,7 +193,7 @@ bool virtio_negotiate(struct virtio_dev *d, uint64_t wanted)
 {
 	uint64_t start = 0;
 
-	set_status(d, 0);
+	virtio_reset(d);
 	while (virtio_status(d))
 		if (timed_out(&start, RESET_US))
 			return false;

@@ -60,6 +60,8 @@ bool virtio_negotiate(struct virtio_dev *d, uint64_t wanted);
  */
 bool virtio_interrupts(struct virtio_dev *d, uint8_t vector);
 void virtio_driver_ok(struct virtio_dev *d);
+/* Begin a reset, which is over when the status reads 0. */
+void virtio_reset(const struct virtio_dev *d);
 uint8_t virtio_status(const struct virtio_dev *d);
 
 #define VIRTIO_STATUS_DRIVER_OK   4
