@@ -70,7 +70,7 @@ $(BUILD)/obj/%.o: %.c | $(TOOLCHAIN)
 	$(call do,CC,$<)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
 # What compare's guests run, and the object that has it inside (.incbin).
-$(BUILD)/obj/compare/peer: compare/guest/peer.c guest-images/linux/nolibc.h | $(TOOLCHAIN)
+$(BUILD)/obj/compare/peer: compare/guest/peer.c compare/guest/kicks.h guest-images/linux/nolibc.h | $(TOOLCHAIN)
 	@mkdir -p $(@D)
 	$(call do,CC,$<)$(CC) -std=gnu11 -I. $(WARN) -Os -static -nostdlib -ffreestanding -fno-stack-protector -fno-pie \
 		-fno-asynchronous-unwind-tables -Wl,--build-id=none,-z,noseparate-code -s -o $@ $<

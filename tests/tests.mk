@@ -12,7 +12,8 @@ $(UNIT_LIBS) &: FORCE
 	@$(MAKE) --no-print-directory BUILD=$(UNIT_BUILD) SANITIZE=$(UNIT_SANITIZE) \
 		CFLAGS="-O1 -g" $(UNIT_LIBS)
 
-$(UNIT_BUILD)/fakes.o: tests/unit/fakes.c
+$(UNIT_BUILD)/fakes.o: tests/unit/fakes.c | $(TOOLCHAIN)
+	@mkdir -p $(@D)
 	$(call do,CC,$<)$(CC) $(ALL_CFLAGS) -fsanitize=$(UNIT_SANITIZE) -O1 -g -MMD -MP -c -o $@ $<
 
 $(UNIT_BUILD)/test_%: tests/unit/test_%.c $(UNIT_LIBS) $(UNIT_BUILD)/fakes.o

@@ -15,6 +15,7 @@
 #include <linux/poll.h>
 #include <linux/sockios.h>
 
+#include "compare/guest/kicks.h"
 #include "guest-images/linux/nolibc.h"
 
 #define ECHO_PORT  7
@@ -121,7 +122,7 @@ static long ethtool(long sock, void *data)
 	return syscall3(__NR_ioctl, sock, SIOCETHTOOL, (long)&req);
 }
 
-/* The driver's counters whose names end with "_kicks", as one sum. */
+/* The driver's counts of each queue's kicks, as one sum. */
 static void put_kicks(long sock)
 {
 	/* Each is a head, behind which the kernel puts what was asked for. */
@@ -146,7 +147,8 @@ static void put_kicks(long sock)
 	if (ethtool(sock, names) < 0 || ethtool(sock, stats) < 0)
 		return;
 	for (unsigned i = 0; i < count; i++)
-		if (has((const char *)names->data + i * ETH_GSTRING_LEN, ETH_GSTRING_LEN, "_kicks"))
+		if (counts_kicks_of_a_queue((const char *)names->data + i * ETH_GSTRING_LEN,
+		                            ETH_GSTRING_LEN))
 			sum += stats->data[i];
 	put("kicks ", 6);
 	put_number(sum);

@@ -14,7 +14,8 @@ state() {
 	ip netns list
 	ip route
 	ls -d /tmp/trivm-* 2>/dev/null
-	ps -e -o comm= | grep -E '^(trivm|qemu|iperf3|vhost-[0-9])'
+	ps -eL -o comm= | # threads, too: vhost-net's worker is one since Linux 6.4
+		grep -E '^(trivm|qemu|iperf3|vhost-[0-9])'
 	grep -c . /proc/mounts
 }
 state >before

@@ -36,7 +36,8 @@ net_tap() { # NAME [multi_queue]: a tap on the bridge
 
 # For --exec, with settings in front (net_settings): an address, a file over TCP with the right content,
 # TCP both ways, UDP, all queue pairs, queues of another size, the driver unbound and bound, the link down and up.
-cat >net-guest <<'E2'
+# shellcheck disable=SC2154 # who sources this sets $here
+cat "$here/queue-used.sh" - >net-guest <<'E2'
 up() { ip link set eth0 up; [ -z "$ADDRESS" ] || ip addr replace "$ADDRESS" dev eth0; }
 again() { up; [ -n "$ADDRESS" ] || udhcpc -n -q -i eth0 -s /etc/udhcpc.script >/dev/null 2>&1; }
 ready() { # until the host answers
@@ -53,7 +54,7 @@ pairs_used() {
 	i=0
 	while [ $i -lt "$1" ]; do
 		for way in $WAYS; do
-			ethtool -S eth0 | grep -q " ${way}_queue_${i}_packets: [1-9]" || return 1
+			[ "$(queue_used $way $i)" -gt 0 ] || return 1
 		done
 		i=$((i + 1))
 	done

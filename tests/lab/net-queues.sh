@@ -26,7 +26,7 @@ ip link set tap0 mtu 9000 up
 iperf3 -s -D >/dev/null
 iperf3 -s -D -p 5202 >/dev/null
 
-cat >guest-script <<'E2'
+cat "$here/queue-used.sh" - >guest-script <<'E2'
 up() { ip link set eth0 up; ip addr replace 192.168.77.2/24 dev eth0; }
 ready() { # until the host answers
 	n=0
@@ -44,7 +44,12 @@ while [ $cpu -lt "$QUEUES" ]; do
 	iperf3 -A $cpu -c 192.168.77.1 -t 1 -R >/dev/null 2>&1
 	cpu=$((cpu + 1))
 done
-ethtool -S eth0 | sed -n 's/^ *\([rt]x\)_queue_\([0-9]*\)_packets: \([0-9]*\)$/QUEUE \1 \2 \3/p'
+queue=0
+while [ $queue -lt "$QUEUES" ]; do
+	echo "QUEUE rx $queue $(queue_used rx $queue)"
+	echo "QUEUE tx $queue $(queue_used tx $queue)"
+	queue=$((queue + 1))
+done
 # The driver comes and goes while frames are on their way in both directions.
 dev=$(basename "$(readlink /sys/class/net/eth0/device)")
 cd /sys/bus/virtio/drivers/virtio_net

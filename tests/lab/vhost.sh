@@ -131,12 +131,12 @@ refuses() { # STATUS WORDS OPTIONS
 	if grep -q "$2" $out; then pass "$name"; else fail "$name: not with '$2'" $out; fi
 }
 
-# CPU time of trivm's threads in ticks, but for the vCPUs': what of theirs is the guest's is not
-# told exactly.
+# CPU time of trivm's threads in ticks, but for the vCPUs', of which the kernel does not say exactly what is the
+# guest's, and vhost-net's worker, which is a thread of trivm since Linux 6.4.
 cpu() { # PID
 	local sum=0 f s
 	for f in /proc/"$1"/task/*; do
-		[[ $(cat "$f/comm") == vcpu* ]] && continue
+		[[ $(cat "$f/comm") =~ ^(vcpu|vhost-[0-9]) ]] && continue
 		read -r -a s <<<"$(sed 's/.*) //' "$f/stat")"
 		sum=$((sum + s[11] + s[12]))
 	done
@@ -145,7 +145,9 @@ cpu() { # PID
 
 stats() { # PID: exits, those to user space (port and memory-mapped), trivm's ticks, vhost's worker's
 	local k=/sys/kernel/debug/kvm worker
+	# A process of the kernel's until Linux 6.4, then a thread of trivm.
 	worker=$(pgrep -x "vhost-$1" | head -n 1)
+	[ -n "$worker" ] || worker=$(grep -lx "vhost-$1" /proc/"$1"/task/*/comm | head -n 1 | cut -d/ -f5)
 	echo "$(cat $k/exits) $(($(cat $k/io_exits) + $(cat $k/mmio_exits))) $(cpu "$1")" \
 		"$([ -z "$worker" ] || sed 's/.*) //' /proc/"$worker"/stat | cut -d' ' -f13)"
 }

@@ -15,6 +15,7 @@
 
 #include "compare/child.h"
 #include "compare/guest.h"
+#include "compare/guest/kicks.h"
 #include "compare/iperf.h"
 #include "compare/metrics.h"
 #include "compare/options.h"
@@ -484,6 +485,25 @@ static void children(void **state)
 	rmdir(dir);
 }
 
+/* What `ethtool -S` prints in Debian 12's kernel (6.1) and in 13's (6.12). */
+static void kicks_are_counted_once(void **state)
+{
+	static const char *const counted[] = {"rx_queue_0_kicks", "tx_queue_12_kicks", "rx0_kicks",
+	                                      "tx15_kicks"};
+	static const char *const others[] = {"rx_kicks",          "tx_kicks",    "_kicks",
+	                                     "rx_queue_0_xdp_tx", "rx0_kickss",  "kicks",
+	                                     "rx0kicks",          "rx0_packets", ""};
+	char full[32] = "a_name_that_fills_all_of0_kicksX";
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(counted); i++)
+		assert_true(counts_kicks_of_a_queue(counted[i], 32));
+	for (size_t i = 0; i < ARRAY_SIZE(others); i++)
+		assert_false(counts_kicks_of_a_queue(others[i], 32));
+	assert_false(counts_kicks_of_a_queue(full, 32));
+	assert_true(counts_kicks_of_a_queue(full, 31));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -494,7 +514,7 @@ int main(void)
 		cmocka_unit_test(whose_time),      cmocka_unit_test(control_socket),
 		cmocka_unit_test(switch_counters), cmocka_unit_test(percentiles_and_medians),
 		cmocka_unit_test(differences),     cmocka_unit_test(what_is_not_known_is_not_zero),
-		cmocka_unit_test(children),
+		cmocka_unit_test(children),        cmocka_unit_test(kicks_are_counted_once),
 	};
 
 	alarm(60);
