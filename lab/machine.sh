@@ -38,6 +38,9 @@ lab_machine() {
 		-chardev "file,id=out,path=$2/out" -device "isa-serial,chardev=out,index=1"
 		-chardev "file,id=err,path=$2/err" -device "isa-serial,chardev=err,index=2,irq=5"
 		-chardev "pipe,id=words,path=$2/words" -device "isa-serial,chardev=words,index=3,irq=7"
+		# The terminal of lab/run -t: unlike a serial port it has flow control.
+		-device "virtio-serial-pci,max_ports=2,addr=5" -chardev "pipe,id=terminal,path=$2/terminal"
+		-device "virtserialport,chardev=terminal,nr=1"
 		-chardev "pipe,id=monitor,path=$2/monitor" -mon "chardev=monitor"
 	)
 }
@@ -58,7 +61,7 @@ lab_ignore_shared="migrate_set_capability x-ignore-shared on"
 lab_run_dir() {
 	: >"$1/out"
 	: >"$1/err"
-	mkfifo "$1/words.in" "$1/words.out" "$1/monitor.in" "$1/monitor.out"
+	mkfifo "$1"/{words,terminal,monitor}.{in,out}
 }
 
 # The saved state belongs to one version of the emulator and to one description of the machine.
