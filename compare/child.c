@@ -22,6 +22,7 @@
 
 #include "vmm/clock.h"
 #include "vmm/fd.h"
+#include "vmm/process.h"
 #include "vmm/util.h"
 
 #define OUTPUT_MAX      MIB(1)
@@ -35,10 +36,10 @@ static int stopped_by;
 
 void child_begin(void)
 {
+	static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
+
 	sigemptyset(&stops);
-	sigaddset(&stops, SIGINT);
-	sigaddset(&stops, SIGTERM);
-	sigaddset(&stops, SIGHUP);
+	process_add_signals(&stops, signals, ARRAY_SIZE(signals));
 	both = stops;
 	sigaddset(&both, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &both, &before);
@@ -73,7 +74,7 @@ static void become(char *const argv[], const char *out, pid_t parent, int report
 	    dup2(fd, STDERR_FILENO) < 0) {
 		rc = errno;
 	} else {
-		signal(SIGPIPE, SIG_DFL);
+		process_restore_signals();
 		sigprocmask(SIG_SETMASK, &before, NULL);
 		execvp(argv[0], argv);
 		rc = errno;

@@ -344,7 +344,8 @@ static int report(struct session *s, struct err *err)
 	if (s->options.out && rc == 0)
 		rc = write_one(s, "compare.html", write_page, doc, err);
 	results_table(stdout, doc);
-	fflush(stdout);
+	if ((fflush(stdout) != 0 || ferror(stdout)) && rc == 0)
+		rc = err_errno(err, -errno, "standard output");
 	json_decref(doc);
 	return rc;
 }

@@ -17,6 +17,7 @@
 #include "switch/watchdog.h"
 #include "vmm/fd.h"
 #include "vmm/log.h"
+#include "vmm/process.h"
 #include "vmm/util.h"
 
 enum {
@@ -60,13 +61,11 @@ static void on_signal(struct loop_source *src, uint32_t events)
 /* Before any thread: they inherit the mask. */
 static int open_signals(struct session *s)
 {
+	static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGUSR1};
 	sigset_t set;
 
 	sigemptyset(&set);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGHUP);
-	sigaddset(&set, SIGUSR1);
+	process_add_signals(&set, signals, ARRAY_SIZE(signals));
 	signal(SIGPIPE, SIG_IGN);
 	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
 		return -errno;
@@ -191,6 +190,7 @@ int main(int argc, char **argv)
 	struct err err = {""};
 	int rc;
 
+	process_start();
 	log_set_name("trivm-switch");
 	rc = options_parse(&options, argc, argv, &err);
 	if (rc < 0) {

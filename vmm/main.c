@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The command line: trivm COMMAND [OPTION]... */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -11,6 +12,7 @@
 #include "vmm/doctor.h"
 #include "vmm/exit_status.h"
 #include "vmm/log.h"
+#include "vmm/process.h"
 #include "vmm/run.h"
 #include "vmm/top.h"
 #include "vmm/trace_cmd.h"
@@ -96,19 +98,32 @@ static int words_main(int argc, char **argv)
 	return 0;
 }
 
+/* A command that printed what was asked for has failed if nobody could read it (a full disk). */
+static int finish(int status)
+{
+	int rc = fflush(stdout) == 0 ? 0 : errno;
+
+	if (!rc && !ferror(stdout))
+		return status;
+	if (rc != EPIPE)
+		log_error("standard output: %s", rc ? strerror(rc) : "a write to it failed");
+	return status == 0 ? EXIT_HOST : status;
+}
+
 int main(int argc, char **argv)
 {
+	process_start();
 	if (argc < 2) {
 		log_error("a command is missing; see `trivm help`");
 		return EXIT_USAGE;
 	}
 	if (strcmp(argv[1], "--version") == 0)
-		return version_main(0, NULL);
+		return finish(version_main(0, NULL));
 	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
-		return help_main(0, NULL);
+		return finish(help_main(0, NULL));
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
 		if (strcmp(argv[1], commands[i].name) == 0)
-			return commands[i].main(argc - 2, argv + 2);
+			return finish(commands[i].main(argc - 2, argv + 2));
 	log_error("%s: unknown command; see `trivm help`", argv[1]);
 	return EXIT_USAGE;
 }

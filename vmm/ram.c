@@ -5,6 +5,7 @@
 #include <linux/memfd.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "vmm/fd.h"
@@ -15,12 +16,19 @@
 static int out_of(const struct ram_config *config, int code, const char *doing, struct err *err)
 {
 	unsigned long long mib = config->size >> 20;
+	struct rlimit limit;
 
-	if (config->hugepages)
+	if (config->hugepages && code != -EFBIG)
 		return err_set(err, code,
 		               "-m %lluM --hugepages: cannot %s guest memory: %s; %llu free huge "
 		               "pages of 2 MiB are needed, try: sudo sysctl vm.nr_hugepages=%llu",
 		               mib, doing, strerror(-code), mib / 2, mib / 2);
+	if (code == -EFBIG && getrlimit(RLIMIT_FSIZE, &limit) == 0)
+		return err_set(
+			err, code,
+			"-m %lluM: guest memory is a file, and larger than the limit on file "
+			"sizes, %llu KiB (ulimit -f); raise the limit, or ask for less",
+			mib, (unsigned long long)limit.rlim_cur >> 10);
 	return err_errno(err, code, "-m %lluM: cannot %s guest memory; ask for less", mib, doing);
 }
 

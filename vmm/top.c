@@ -25,6 +25,7 @@
 #include "vmm/ctl_sample.h"
 #include "vmm/exit_status.h"
 #include "vmm/log.h"
+#include "vmm/process.h"
 #include "vmm/util.h"
 
 #define EXIT_FAILED    1
@@ -323,7 +324,8 @@ static void watch_signals(void)
 	struct sigaction sa = {.sa_handler = on_signal};
 
 	for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
-		sigaction(signals[i], &sa, NULL);
+		if (!process_ignores(signals[i]))
+			sigaction(signals[i], &sa, NULL);
 }
 
 int top_main(int argc, char **argv)
