@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -21,11 +22,21 @@
 
 #define EXIT_GONE 1
 
+/* For poll(), instead of a descriptor: */
+#define INPUT_ENDED    (-1)
+#define INPUT_NOT_OURS (-2)
+
 struct attached {
 	const char *name;
 	int fd;
 	bool detach;
 };
+
+/* Only so that poll() ends: the shell may have changed the terminal. */
+static void on_continued(int sig)
+{
+	(void)sig;
+}
 
 static void on_detach(void *opaque)
 {
@@ -86,19 +97,31 @@ static void copy(struct attached *a)
 	                         .opaque = a};
 	struct pollfd p[2] = {{.fd = a->fd, .events = POLLIN},
 	                      {.fd = STDIN_FILENO, .events = POLLIN}};
+	struct sigaction continued = {.sa_handler = on_continued};
 	bool tty = isatty(STDIN_FILENO);
 
 	if (tty) {
 		fprintf(stderr, "[trivm: console of %s; Ctrl-A x detaches]\n", a->name);
+		sigaction(SIGCONT, &continued, NULL);
 		term_raw(STDIN_FILENO);
 	}
 	while (!a->detach) {
-		if (poll(p, 2, -1) < 0 && errno != EINTR)
-			break;
+		bool ours = !tty || term_is_ours();
+
+		/* In the background the terminal is another's to read. */
+		if (tty && p[1].fd != INPUT_ENDED)
+			p[1].fd = ours ? STDIN_FILENO : INPUT_NOT_OURS;
+		if (poll(p, 2, ours ? -1 : TERM_LOOK_MS) < 0) {
+			if (errno != EINTR)
+				break;
+			if (tty)
+				term_update();
+			continue;
+		}
 		if (p[0].revents && !copy_out(a))
 			break;
-		if (p[1].revents && !copy_in(a, &keys, tty))
-			p[1].fd = -1; /* what the guest says is still shown */
+		if (p[1].revents && (!tty || term_is_ours()) && !copy_in(a, &keys, tty))
+			p[1].fd = INPUT_ENDED; /* what the guest says is still shown */
 	}
 	term_restore();
 	if (tty)

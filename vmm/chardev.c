@@ -72,7 +72,8 @@ static ssize_t write_now(struct chardev *chr, const uint8_t *buf, size_t len)
 	return n < 0 ? -errno : n;
 }
 
-/* Write to the host as much as it takes; marks the output broken on an error. chr->lock is held. */
+/* Write to the host as much as it takes; marks the output broken on an error, which the main loop
+ * then reports. chr->lock is held. */
 static size_t push(struct chardev *chr, const uint8_t *buf, size_t len)
 {
 	size_t done = 0;
@@ -84,8 +85,8 @@ static size_t push(struct chardev *chr, const uint8_t *buf, size_t len)
 			break;
 		if (n < 0) {
 			chr->out_broken = true;
-			log_warn("console output: %s; it is dropped from here on",
-			         strerror((int)-n));
+			chr->out_error = (int)-n;
+			fd_signal(chr->kick_fd);
 		} else {
 			done += (size_t)n;
 		}
@@ -121,11 +122,36 @@ static void ring_drain(struct chardev *chr)
 	}
 }
 
+/* Report broken output, once. Main thread, without the lock. */
+static void report_broken(struct chardev *chr)
+{
+	int error;
+
+	pthread_mutex_lock(&chr->lock);
+	error = chr->out_error;
+	chr->out_error = 0;
+	pthread_mutex_unlock(&chr->lock);
+	if (error && chr->on_broken)
+		chr->on_broken(chr->on_broken_opaque, error);
+	else if (error)
+		log_warn("console output: %s; it is dropped from here on", strerror(error));
+}
+
+static void keep(struct chardev *chr, const uint8_t *buf, size_t len)
+{
+	pthread_mutex_lock(&chr->lock);
+	for (size_t i = 0; i < len; i++)
+		chr->kept[chr->kept_end++ % chr->kept_size] = buf[i];
+	pthread_mutex_unlock(&chr->lock);
+}
+
 size_t chardev_write(struct chardev *chr, const uint8_t *buf, size_t len)
 {
 	size_t done = 0;
 	bool kick = false;
 
+	if (chr->kept)
+		keep(chr, buf, len);
 	if (chr->out_fd < 0)
 		return len;
 	pthread_mutex_lock(&chr->lock);
@@ -189,6 +215,11 @@ static bool input_step(struct chardev *chr)
 	return true;
 }
 
+static bool may_read(struct chardev *chr)
+{
+	return !chr->may_read || chr->may_read(chr->may_read_opaque);
+}
+
 /*
  * Read what can be had, and watch the host's input exactly while the device has room; with a filter
  * always, since the escape keys have to work most of all when the guest takes nothing.
@@ -199,6 +230,10 @@ static void input_update(struct chardev *chr)
 
 	if (!chr->in_open || !chr->client.room)
 		return;
+	if (!may_read(chr)) {
+		loop_remove(&chr->in);
+		return;
+	}
 	wanted = deliver_pending(chr) || chr->filter;
 	if (!chr->in_polled)
 		while (chr->in_open && input_step(chr))
@@ -214,7 +249,8 @@ static void on_input(struct loop_source *src, uint32_t events)
 	struct chardev *chr = container_of(src, struct chardev, in);
 
 	(void)events; /* a read() tells the end from a hang-up with bytes before it */
-	input_step(chr);
+	if (may_read(chr))
+		input_step(chr);
 	input_update(chr);
 }
 
@@ -237,6 +273,7 @@ static void output_update(struct chardev *chr)
 		loop_add(chr->loop, &chr->out,
 		         chr->nonblock_fd >= 0 ? chr->nonblock_fd : chr->out_fd, EPOLLOUT,
 		         chr->out.fn);
+	report_broken(chr);
 	if (tell && chr->client.writable)
 		chr->client.writable(chr->client.opaque);
 }
@@ -301,6 +338,8 @@ void chardev_destroy(struct chardev *chr)
 	fd_close(&chr->nonblock_fd);
 	free(chr->ring);
 	chr->ring = NULL;
+	free(chr->kept);
+	chr->kept = NULL;
 	pthread_mutex_destroy(&chr->lock);
 	chr->loop = NULL;
 }
@@ -331,8 +370,38 @@ void chardev_flush(struct chardev *chr, int ms)
 		pthread_mutex_unlock(&chr->lock);
 		now = clock_ms();
 		if (!more || now >= until)
-			return;
+			break;
 		if (poll(&p, 1, (int)(until - now)) < 0 && errno != EINTR)
-			return;
+			break;
 	}
+	report_broken(chr);
+}
+
+int chardev_keep_last(struct chardev *chr, size_t size)
+{
+	chr->kept = malloc(size);
+	chr->kept_size = size;
+	chr->kept_end = 0;
+	return chr->kept ? 0 : -ENOMEM;
+}
+
+size_t chardev_last(struct chardev *chr, uint8_t *buf)
+{
+	size_t n, start;
+
+	pthread_mutex_lock(&chr->lock);
+	n = min_u64(chr->kept_end, chr->kept_size);
+	start = (size_t)(chr->kept_end - n);
+	for (size_t i = 0; i < n; i++)
+		buf[i] = chr->kept[(start + i) % chr->kept_size];
+	pthread_mutex_unlock(&chr->lock);
+	/* The oldest line may have lost its beginning. */
+	if (start) {
+		const uint8_t *newline = memchr(buf, '\n', n);
+		size_t cut = newline ? (size_t)(newline + 1 - buf) : 0;
+
+		n -= cut;
+		memmove(buf, buf + cut, n);
+	}
+	return n;
 }

@@ -40,6 +40,15 @@ struct chardev {
 	 * NULL. */
 	size_t (*filter)(void *opaque, uint8_t *buf, size_t len);
 	void *filter_opaque;
+	/* Asked before the host's input is read or watched: false while a terminal belongs to
+	 * another process group. Who answers false calls chardev_accept_input() later. May be
+	 * NULL. */
+	bool (*may_read)(void *opaque);
+	void *may_read_opaque;
+	/* The host's end took no more output, for the reason @error (an errno); called once on the
+	 * main thread. From then on output is dropped. NULL: a warning is logged. */
+	void (*on_broken)(void *opaque, int error);
+	void *on_broken_opaque;
 
 	/* Main thread only. */
 	struct loop_source in, out, kick;
@@ -53,9 +62,13 @@ struct chardev {
 
 	pthread_mutex_t lock; /* the fields below */
 	bool out_broken;      /* the reader is gone: output is dropped */
+	int out_error;        /* why, until the main thread has reported it */
 	bool client_waiting;  /* a chardev_write() took less than all */
 	size_t head, used;    /* ring: oldest byte, bytes in it */
 	uint8_t *ring;        /* CHARDEV_BUFFER bytes, made when first needed */
+	uint8_t *kept;        /* chardev_keep_last(): the last kept_size bytes, or NULL */
+	size_t kept_size;
+	uint64_t kept_end; /* bytes that ever came */
 };
 
 /*
@@ -74,6 +87,14 @@ size_t chardev_write(struct chardev *chr, const uint8_t *buf, size_t len);
 
 /* The device has room for input again. Any thread. */
 void chardev_accept_input(struct chardev *chr);
+
+/*
+ * Keep the last @size bytes of output in memory, whatever becomes of them on the host. 0 or
+ * -ENOMEM. Main thread, before the guest runs. chardev_last() copies them to @buf, which has @size
+ * bytes, from the beginning of a line on if older ones are lost; returns their number.
+ */
+int chardev_keep_last(struct chardev *chr, size_t size);
+size_t chardev_last(struct chardev *chr, uint8_t *buf);
 
 /* Wait until the host has taken all output, at most @ms. Main thread, vCPUs stopped. */
 void chardev_flush(struct chardev *chr, int ms);

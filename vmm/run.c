@@ -2,190 +2,32 @@
 /*
  * Theory of operation: a session is everything around the guest that outlives its reboots: the
  * kernel and initrd (judged before anything is built), the terminal, the consoles' host ends, and
- * signals.
- *
- * Signals arrive through a signalfd on the main loop. The first SIGTERM, SIGINT or SIGHUP presses
- * the guest's power button; a second one ends the guest at once. All threads are born with them
- * blocked.
- *
- * With --exec the command's output (COM2) is stdout and must stay clean, so the console (COM1) goes
- * to a memory file, whose end is shown if the guest died instead of answering; with -v, to stderr.
+ * signals (session_host.c). This file has its life from the command line to the exit status.
  */
 #include "vmm/run.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/mman.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include "arch/x86/probe.h"
-#include "vmm/config.h"
-#include "vmm/attach.h"
 #include "vmm/clock.h"
-#include "vmm/control_vm.h"
-#include "vmm/daemon.h"
 #include "vmm/exit_status.h"
 #include "vmm/fd.h"
-#include "vmm/guest_image.h"
 #include "vmm/log.h"
-#include "vmm/machine.h"
+#include "vmm/session.h"
 #include "vmm/term.h"
 #include "vmm/util.h"
 
-#define DEFAULT_PARAMS  "console=ttyS0 panic=-1"
-#define FLUSH_MS        2000
-#define SETTLE_MS       1000
-#define CRASH_LOG_BYTES 4096
-#define CMDLINE_MAX     LAYOUT_CMDLINE_MAX
+#define DEFAULT_PARAMS "console=ttyS0 panic=-1"
+#define FLUSH_MS       2000
+#define SETTLE_MS      1000
+#define CMDLINE_MAX    LAYOUT_CMDLINE_MAX
 #define AT_ONCE_MS \
 	5000 /* a guest that crashes within this time may never have been entered right */
-
-struct session {
-	struct config config;
-	struct guest_image image;
-	struct boot_image kernel;
-	struct boot_initrd_part initrd[2];
-	unsigned nr_initrd;
-	uint8_t *exec_archive;
-	char *cmdline;
-
-	struct loop loop;
-	struct chardev com1, com2;
-	struct console_host console;
-	int console_log; /* memory file with --exec, else -1 */
-	struct term_keys keys;
-	int signal_fd;
-	struct loop_source signals;
-	int stop_signal;         /* the first one that came */
-	int kill_signal;         /* the second: end now */
-	struct machine *machine; /* a new one for each boot */
-	uint64_t booted_ms;      /* CLOCK_MONOTONIC when this one started */
-	char name[CONTROL_NAME_MAX + 1];
-	struct control_vm control;
-	struct jsonrpc methods;
-	struct attach *serial; /* --serial socket */
-	char console_path[CONTROL_PATH_MAX];
-	struct daemon daemon;
-};
-
-static void on_quit(void *opaque)
-{
-	struct session *s = opaque;
-
-	machine_stop(s->machine, MACHINE_QUIT);
-}
-
-static void on_break(void *opaque)
-{
-	struct session *s = opaque;
-
-	s->com1.client.line_break(s->com1.client.opaque);
-}
-
-static void on_signal(struct loop_source *src, uint32_t events)
-{
-	struct session *s = container_of(src, struct session, signals);
-	struct signalfd_siginfo info;
-
-	(void)events;
-	if (read(s->signal_fd, &info, sizeof(info)) != sizeof(info))
-		return;
-	if (info.ssi_signo == SIGUSR1) {
-		machine_dump(s->machine);
-		return;
-	}
-	if (s->stop_signal) {
-		s->kill_signal = (int)info.ssi_signo;
-		machine_stop(s->machine, MACHINE_QUIT);
-		return;
-	}
-	s->stop_signal = (int)info.ssi_signo;
-	log_info("%s: the guest is asked to power off; once more ends it at once",
-	         strsignal(s->stop_signal));
-	machine_power_button(s->machine);
-}
-
-static int open_signals(struct session *s, struct err *err)
-{
-	sigset_t set;
-	int rc;
-
-	signal(SIGPIPE, SIG_IGN);
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGHUP);
-	sigaddset(&set, SIGUSR1);
-	sigprocmask(SIG_BLOCK, &set, NULL);
-	s->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	rc = s->signal_fd < 0 ? -errno : 0;
-	if (rc == 0)
-		rc = loop_add(&s->loop, &s->signals, s->signal_fd, EPOLLIN, on_signal);
-	return rc < 0 ? err_errno(err, rc, "signalfd") : 0;
-}
-
-/* The serial console on a socket; @in and @out are the guest's end of it. */
-static int open_serial_socket(struct session *s, int *in, int *out, struct err *err)
-{
-	int fds[2];
-	int rc = control_path(s->console_path, s->name, "console", true, err);
-
-	if (rc == 0)
-		rc = attach_open(&s->serial, &s->loop, s->console_path, fds, err);
-	if (rc < 0)
-		return err_prefix(err, rc, "--serial socket");
-	s->control.console = s->console_path;
-	*in = fds[0];
-	*out = fds[1];
-	return 0;
-}
-
-static int open_consoles(struct session *s, struct err *err)
-{
-	const struct config *c = &s->config;
-	int in = STDIN_FILENO, out = STDOUT_FILENO;
-	int rc;
-
-	if (c->exec) {
-		in = -1;
-		out = STDERR_FILENO;
-		if (!c->verbose) {
-			s->console_log = memfd_create("console", MFD_CLOEXEC);
-			if (s->console_log < 0)
-				return err_errno(err, -errno, "--exec: memfd_create");
-			out = s->console_log;
-		}
-		rc = chardev_init(&s->com2, &s->loop, -1, STDOUT_FILENO);
-		if (rc < 0)
-			return err_errno(err, rc, "stdout");
-	}
-	if (c->console.present) {
-		rc = console_host_open(&s->console, &c->console, &s->loop, err);
-		if (rc < 0)
-			return rc;
-	}
-	if (c->daemonize || c->serial_socket) {
-		rc = open_serial_socket(s, &in, &out, err);
-		if (rc < 0)
-			return rc;
-	}
-	rc = chardev_init(&s->com1, &s->loop, in, out);
-	if (rc < 0)
-		return err_errno(err, rc, "console");
-	if (in >= 0 && isatty(in)) {
-		s->keys = (struct term_keys){.quit = on_quit, .send_break = on_break, .opaque = s};
-		s->com1.filter = term_filter;
-		s->com1.filter_opaque = &s->keys;
-		term_raw(in);
-	}
-	return 0;
-}
 
 /* Not to have the default one is no reason not to run. */
 static int open_control(struct session *s, struct err *err)
@@ -333,17 +175,16 @@ static int boot_once(struct session *s, struct err *err)
 	return rc;
 }
 
-static void show_console_log(int fd)
+/* --exec: what the guest said last, if it died instead of answering. */
+static void show_console_end(struct session *s)
 {
-	char buf[CRASH_LOG_BYTES];
-	off_t size = lseek(fd, 0, SEEK_END);
-	off_t from = size > (off_t)sizeof(buf) ? size - (off_t)sizeof(buf) : 0;
-	ssize_t n = pread(fd, buf, sizeof(buf), from);
+	uint8_t buf[SESSION_CONSOLE_END];
+	size_t n = s->com1.kept ? chardev_last(&s->com1, buf) : 0;
 
-	if (n <= 0)
+	if (!n)
 		return;
 	log_error("the end of its console:");
-	fd_write_full(STDERR_FILENO, buf, (size_t)n);
+	fd_write_full(STDERR_FILENO, buf, n);
 }
 
 /* A kernel that was taken for Linux without a sign of it, and that died at once, may be no Linux. */
@@ -356,7 +197,8 @@ static void explain_crash(const struct session *s)
 		          s->kernel.path);
 }
 
-static int exit_status(struct session *s)
+/* The status that the guest's end stands for. */
+static int guest_status(struct session *s)
 {
 	switch (machine_end(s->machine)) {
 	case MACHINE_POWEROFF:
@@ -373,6 +215,20 @@ static int exit_status(struct session *s)
 	default:
 		return EXIT_HOST;
 	}
+}
+
+/*
+ * The status after all output was flushed. What reads standard output may go away while the guest
+ * writes, or only during the flush: both count as the death by SIGPIPE that others would have had.
+ * A command of --exec did not succeed if its output was lost, on a full disk, say.
+ */
+static int exit_status(struct session *s, int status)
+{
+	if (s->output_error == EPIPE)
+		return EXIT_SIGNAL(SIGPIPE);
+	if (s->output_error && s->config.exec && status == 0)
+		return EXIT_HOST;
+	return status;
 }
 
 /* What is wrong with an option, a file or /dev/kvm is the user's to mend: wrong usage. */
@@ -434,7 +290,7 @@ static int run_guest(struct session *s, struct err *err)
 		again = end == MACHINE_RESET &&
 		        (s->control.reset || s->config.on_reset == ON_RESET_REBOOT);
 		s->control.reset = false;
-		status = exit_status(s);
+		status = guest_status(s);
 		attach_pump(s->serial);
 		chardev_flush(&s->com1, FLUSH_MS);
 		attach_pump(s->serial);
@@ -442,8 +298,11 @@ static int run_guest(struct session *s, struct err *err)
 			chardev_flush(&s->com2, FLUSH_MS);
 		if (s->config.console.present)
 			chardev_flush(&s->console.chr, FLUSH_MS);
-		if (end != MACHINE_POWEROFF && s->console_log >= 0)
-			show_console_log(s->console_log);
+		status = exit_status(s, status);
+		if (s->output_error == EPIPE)
+			again = false;
+		else if (end != MACHINE_POWEROFF)
+			show_console_end(s);
 		if (!machine_settle(s->machine, SETTLE_MS, err))
 			return again ? EXIT_HOST : status;
 		take_down(s);
@@ -478,9 +337,9 @@ static void session_close(struct session *s)
 	chardev_destroy(&s->com2);
 	console_host_close(&s->console);
 	attach_close(s->serial);
+	session_close_terminal(s);
 	loop_remove(&s->signals);
 	fd_close(&s->signal_fd);
-	fd_close(&s->console_log);
 	loop_destroy(&s->loop);
 	boot_close(&s->kernel);
 	free(s->exec_archive);
@@ -505,9 +364,9 @@ static int session_run(struct session *s)
 		log_error("%s", err.msg);
 		return is_usage(rc) ? EXIT_USAGE : EXIT_HOST;
 	}
-	rc = open_signals(s, &err);
+	rc = session_open_signals(s, &err);
 	if (rc == 0)
-		rc = open_consoles(s, &err);
+		rc = session_open_consoles(s, &err);
 	if (rc == 0)
 		rc = open_control(s, &err);
 	status = rc == 0 ? run_guest(s, &err) : is_usage(rc) ? EXIT_USAGE : EXIT_HOST;
@@ -537,7 +396,7 @@ int run_main(int argc, char **argv)
 {
 	/* Static: it is large, and there is one. */
 	static struct session session = {.signal_fd = -1,
-	                                 .console_log = -1,
+	                                 .look_fd = -1,
 	                                 .daemon = {.ready_fd = -1, .log_fd = -1},
 	                                 .kernel = {.fd = -1},
 	                                 .loop = {.epfd = -1, .wakefd = -1}};

@@ -4,7 +4,15 @@
  * is one per process and signal handlers need it. Signals that end the process and that nobody else
  * handles (the main loop takes SIGTERM and SIGINT through a signalfd) get a handler that restores
  * the terminal and then dies of the same signal. SIGTSTP cannot come from the raw terminal itself;
- * if another sends it, the terminal is restored while we are stopped and raw again afterwards.
+ * if another process sends it, the terminal is restored while we are stopped.
+ *
+ * Job control: the terminal is raw exactly while our process group is its foreground. A shell's
+ * `fg` of a stopped job sends SIGCONT, that of a running background job sends nothing, so
+ * term_update() is called on SIGCONT and, in the background, from time to time. In the background
+ * we change no settings and read nothing: the kernel would stop us by SIGTTOU or SIGTTIN. A shell
+ * that takes the terminal back from us while we are stopped by SIGSTOP sets it as it likes; the
+ * settings to restore are those found each time we come to the foreground, unless these are our own
+ * raw ones.
  */
 #include "vmm/term.h"
 
@@ -17,17 +25,35 @@
 #include <termios.h>
 #include <unistd.h>
 
-#include "vmm/log.h"
+#include "vmm/process.h"
 #include "vmm/util.h"
 
 static struct termios saved;
-static int term_fd;
+static int term_fd = -1;
 static atomic_bool is_raw;
+
+/* On a terminal that is not our controlling one there is no job control (-ENOTTY). */
+bool term_in_foreground(void)
+{
+	pid_t group = tcgetpgrp(term_fd);
+
+	return group < 0 ? errno == ENOTTY : group == getpgrp();
+}
+
+static bool looks_raw(const struct termios *t)
+{
+	return !(t->c_lflag & (ICANON | ECHO | ISIG));
+}
 
 static void make_raw(void)
 {
-	struct termios raw = saved;
+	struct termios raw, now;
 
+	if (tcgetattr(term_fd, &now) < 0)
+		return;
+	if (!looks_raw(&now) || !atomic_load(&is_raw))
+		saved = now;
+	raw = saved;
 	cfmakeraw(&raw);
 	/* What we and others print still gets its carriage returns: the guest's own are harmless.
 	 */
@@ -36,9 +62,26 @@ static void make_raw(void)
 		atomic_store(&is_raw, true);
 }
 
+bool term_update(void)
+{
+	if (term_fd < 0)
+		return true;
+	if (!term_in_foreground())
+		return false;
+	make_raw();
+	return true;
+}
+
+bool term_is_ours(void)
+{
+	if (term_fd < 0 || (atomic_load(&is_raw) && term_in_foreground()))
+		return true;
+	return term_update();
+}
+
 void term_restore(void)
 {
-	if (atomic_exchange(&is_raw, false))
+	if (atomic_exchange(&is_raw, false) && term_in_foreground())
 		tcsetattr(term_fd, TCSANOW, &saved);
 }
 
@@ -51,7 +94,6 @@ static void deadly(int sig)
 static void stopped(int sig)
 {
 	struct sigaction dfl = {.sa_handler = SIG_DFL}, old;
-	bool was_raw = atomic_load(&is_raw);
 	int e = errno;
 	sigset_t unblock;
 
@@ -62,7 +104,8 @@ static void stopped(int sig)
 	raise(sig);
 	sigprocmask(SIG_UNBLOCK, &unblock, NULL); /* stops here, until SIGCONT */
 	sigaction(sig, &old, NULL);
-	if (was_raw)
+	/* By `bg` another process group has the terminal. */
+	if (term_in_foreground())
 		make_raw();
 	errno = e;
 }
@@ -76,16 +119,16 @@ void term_raw(int fd)
 	struct sigaction sa = {.sa_handler = deadly, .sa_flags = (int)SA_RESETHAND | SA_NODEFER};
 	struct sigaction tstp = {.sa_handler = stopped}, old;
 
-	/* In the background it is not ours, and tcsetattr() would stop us. */
-	if (!isatty(fd) || tcgetpgrp(fd) != getpgrp() || tcgetattr(fd, &saved) < 0)
+	if (!isatty(fd))
 		return;
 	term_fd = fd;
 	for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
 		if (sigaction(signals[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN)
 			sigaction(signals[i], &sa, NULL);
-	sigaction(SIGTSTP, &tstp, NULL);
+	if (!process_ignores(SIGTSTP))
+		sigaction(SIGTSTP, &tstp, NULL);
 	atexit(term_restore);
-	make_raw();
+	term_update();
 }
 
 static void help(const struct term_keys *keys)

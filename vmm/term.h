@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * term: the user's terminal in raw mode while a guest has it, and back as it was on every way out:
+ * term: the user's terminal in raw mode while a guest has it and we are in the foreground, and back as it was on every way out:
  * return, exit(), and deadly signals (a handler restores it and lets the signal do its work).
  */
 #ifndef TRIVM_VMM_TERM_H
@@ -10,8 +10,26 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* If @fd is a terminal (and we are in its foreground), make it raw. Main thread, once. */
+#define TERM_LOOK_MS 250 /* in the background: from one look at the foreground group to the next */
+
+/*
+ * If @fd is a terminal, take it: raw whenever our process group is its foreground, from now on if
+ * it is now. Main thread, once.
+ */
 void term_raw(int fd);
+
+/*
+ * Make the terminal raw if we are in its foreground; after SIGCONT, whatever settings the shell
+ * left. Returns whether we are; true without a terminal. Main thread.
+ */
+bool term_update(void);
+
+/* The same, but a terminal that we have made raw already is left alone: before each read. In the
+ * background (false) ask again every TERM_LOOK_MS. Main thread. */
+bool term_is_ours(void);
+
+/* Async-signal-safe. */
+bool term_in_foreground(void);
 
 /* As it was before. Idempotent, async-signal-safe. */
 void term_restore(void);

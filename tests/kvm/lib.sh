@@ -129,7 +129,8 @@ signalled() {
 	local name=$1 want=$2 line=$3 signals=$4 pid sig
 	shift 4
 	: >"$tmp/out" # now, not when the child gets to it: an older test's line would be found
-	"$trivm" run "$@" >"$tmp/out" 2>"$tmp/err" </dev/null &
+	# A script's background jobs ignore SIGINT, and trivm leaves ignored signals so.
+	env --default-signal "$trivm" run "$@" >"$tmp/out" 2>"$tmp/err" </dev/null &
 	pid=$!
 	if ! wait_line "$tmp/out" "$line"; then
 		kill -KILL $pid

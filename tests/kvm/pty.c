@@ -11,6 +11,7 @@
  *	raw, cooked	the terminal is in that mode, or gets there
  *	pause MS
  *	size RxC	the terminal has R lines and C columns from now on
+ *	run COMMAND	the shell command COMMAND succeeds
  *	hangup		the terminal goes away
  *	status N	the command ends with exit status N (256 + signal) and has left the terminal
  *			as it was
@@ -272,7 +273,10 @@ static int step(struct session *s, char **argv)
 		do_pause(s, arg);
 	else if (!strcmp(name, "size"))
 		do_size(s, arg);
-	else if (!strcmp(name, "status"))
+	else if (!strcmp(name, "run")) {
+		if (system(arg) != 0)
+			failed(s, name, arg);
+	} else if (!strcmp(name, "status"))
 		do_status(s, arg);
 	else
 		usage(name);

@@ -16,3 +16,32 @@ signalled "signals: SIGTERM twice, guest spins" 143 spinning "TERM TERM" -k "$gu
 signalled "signals: SIGTERM twice, guest halted" 143 halting "TERM TERM" -k "$guests/end.elf" -p how=halt
 signalled "signals: SIGTERM twice, 4 processors" 143 waiting "TERM TERM" -c 4 \
 	-k "$guests/powerbutton.elf" -p mode=ignore
+
+# nohup's SIGHUP, and the SIGINT of a script's background job, which Ctrl-C sends to the script: both stay ignored,
+# so the SIGTERM that follows is the first signal, and the second SIGTERM ends it.
+signals_ignored() { # NAME COMMAND...: starts trivm in the foreground
+	local name=$1 pid
+	shift
+	: >"$tmp/out"
+	(trap '' HUP INT && exec "$@") >"$tmp/out" 2>"$tmp/err" </dev/null &
+	pid=$!
+	if ! wait_line "$tmp/out" waiting; then
+		kill -KILL $pid
+		wait $pid 2>/dev/null
+		fail "$name" "its guest did not print 'waiting' within 30 s"
+		return
+	fi
+	kill -HUP $pid
+	kill -INT $pid
+	kill -TERM $pid
+	if ! wait_line "$tmp/err" 'power off'; then
+		kill -KILL $pid
+		wait $pid 2>/dev/null
+		fail "$name" "SIGTERM was not reported"
+		return
+	fi
+	kill -TERM $pid
+	wait_pid $pid
+	judge "$name" 143 'Terminated: the guest is asked'
+}
+signals_ignored "signals: those ignored at the start stay ignored" "$trivm" run -v -k "$guests/powerbutton.elf" -p mode=ignore

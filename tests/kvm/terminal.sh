@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-# shellcheck shell=bash disable=SC2154
+# shellcheck shell=bash disable=SC2154,SC2016
 # On a terminal: keys, and that it is as before afterwards, whatever the way out (each `status` checks it).
 
 echo_guest=(-k "$guests/serial-echo.elf")
@@ -32,3 +32,31 @@ terminal "terminal: restored after a panic" expect panic status 122 -- -k "$gues
 terminal "terminal: untouched by bad usage" expect 'trivm: ' status 2 -- "${echo_guest[@]}" -m 0
 terminal "terminal: untouched by a kernel that is refused" expect 'trivm: ' status 2 -- -k /dev/null
 terminal "terminal: its end is a SIGHUP, the power button" expect waiting raw hangup status 0 -- "${button[@]}" mode=irq
+
+# Job control, by a real shell: raw exactly while trivm is in the foreground, never stopped for being in the background.
+job() { # NAME STEP...: the shell's prompt has come; ends the shell
+	local name=$1
+	shift
+	rm -f "$tmp/job.pid"
+	converse "$name" expect 'sh> ' "$@" cooked send 'exit 7\r' status 7 -- \
+		env PS1='sh> ' bash --noediting --norc --noprofile -i
+}
+start="$trivm run --pid-file $tmp/job.pid -k $guests/serial-echo.elf"
+job "terminal: a background job is brought to the foreground" send "$start &\r" expect ready cooked \
+	send 'jobs\r' expect Running send 'fg\r' raw send 'a\x03b\r' expect 'echo: a\x03b' send 'quit\r' expect 'sh> '
+job "terminal: stopped, then in the foreground" send "$start\r" expect ready raw \
+	run "kill -TSTP \$(cat $tmp/job.pid)" cooked expect Stopped send 'fg\r' raw send 'on\r' expect 'echo: on' \
+	send 'quit\r' expect 'sh> '
+job "terminal: stopped, in the background, in the foreground" send "$start\r" expect ready raw \
+	run "kill -TSTP \$(cat $tmp/job.pid)" cooked expect Stopped send 'bg\r' expect ' &' \
+	send 'echo $((6*7))1\r' expect 421 send 'jobs\r' expect Running cooked send 'fg\r' raw \
+	send 'on\r' expect 'echo: on' send 'quit\r' expect 'sh> '
+job "terminal: stopped by SIGSTOP, then in the foreground" send "$start\r" expect ready raw \
+	run "kill -STOP \$(cat $tmp/job.pid)" expect Stopped cooked send 'fg\r' raw send 'on\r' expect 'echo: on' \
+	send 'quit\r' expect 'sh> '
+job "terminal: ends in the background" send "$start &\r" expect ready run "kill -TERM \$(cat $tmp/job.pid)" \
+	run "kill -TERM \$(cat $tmp/job.pid)" send 'wait\r' expect 'Exit 143'
+job "terminal: trivm console in the background and back" \
+	send "$trivm run --daemonize --name job-$$ -k $guests/serial-echo.elf\r" expect 'sh> ' \
+	send "$trivm console job-$$ &\r" expect 'detaches' cooked send 'jobs\r' expect Running send 'fg\r' raw \
+	send 'on\r' expect 'echo: on' send 'quit\r' expect 'ended' expect 'sh> '

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -816,6 +817,168 @@ static void another_device_takes_over(void **state)
 	close(p[1]);
 }
 
+/* ---- reports, kept output, a terminal in the background ---- */
+
+static unsigned broken_calls;
+static int broken_error;
+
+static void on_broken(void *opaque, int error)
+{
+	assert_ptr_equal(opaque, &s);
+	broken_calls++;
+	broken_error = error;
+}
+
+/* On the main loop and once, whoever wrote: a vCPU thread that writes must not end the machine. */
+static void broken_output_is_reported_once(void **state)
+{
+	int p[2];
+
+	(void)state;
+	assert_int_equal(pipe(p), 0);
+	begin(-1, p[1]);
+	s.chr.on_broken = on_broken;
+	s.chr.on_broken_opaque = &s;
+	broken_calls = 0;
+	close(p[0]);
+	assert_int_equal(chardev_write(&s.chr, (const uint8_t *)"ab", 2), 2);
+	assert_int_equal(broken_calls, 0);
+	settle();
+	assert_int_equal(broken_calls, 1);
+	assert_int_equal(broken_error, EPIPE);
+	assert_int_equal(chardev_write(&s.chr, (const uint8_t *)"cd", 2), 2);
+	settle();
+	chardev_flush(&s.chr, 100);
+	assert_int_equal(broken_calls, 1);
+	end();
+	close(p[1]);
+}
+
+/* What breaks during the last flush, when no loop runs any more, is reported as well. */
+static void broken_while_flushing(void **state)
+{
+	static uint8_t much[CHARDEV_BUFFER];
+	int p[2];
+
+	(void)state;
+	assert_int_equal(pipe(p), 0);
+	begin(-1, p[1]);
+	s.chr.on_broken = on_broken;
+	s.chr.on_broken_opaque = &s;
+	broken_calls = 0;
+	for (unsigned i = 0; i < 2; i++)
+		chardev_write(&s.chr, much, sizeof(much));
+	close(p[0]);
+	chardev_flush(&s.chr, 1000);
+	assert_int_equal(broken_calls, 1);
+	assert_int_equal(broken_error, EPIPE);
+	end();
+	close(p[1]);
+}
+
+/* A file that may not grow (ulimit -f): EFBIG, not a death by SIGXFSZ. */
+static void beyond_the_limit_on_file_sizes(void **state)
+{
+	struct rlimit old, small = {.rlim_cur = 4, .rlim_max = RLIM_INFINITY};
+	int fd = memfd_create("out", MFD_CLOEXEC);
+
+	(void)state;
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+	small.rlim_max = old.rlim_max;
+	begin(-1, fd);
+	s.chr.on_broken = on_broken;
+	s.chr.on_broken_opaque = &s;
+	broken_calls = 0;
+	signal(SIGXFSZ, SIG_IGN); /* as process_start() has it */
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+	assert_int_equal(chardev_write(&s.chr, (const uint8_t *)"123456", 6), 6);
+	settle();
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+	signal(SIGXFSZ, SIG_DFL);
+	assert_int_equal(broken_calls, 1);
+	assert_int_equal(broken_error, EFBIG);
+	assert_int_equal(lseek(fd, 0, SEEK_END), 4);
+	end();
+	close(fd);
+}
+
+static size_t last(size_t size, char *text)
+{
+	uint8_t *buf = malloc(size); /* its exact size, for the sanitizer */
+	size_t n = chardev_last(&s.chr, buf);
+
+	assert_true(n <= size);
+	memcpy(text, buf, n);
+	text[n] = '\0';
+	free(buf);
+	return n;
+}
+
+static void the_last_lines_are_kept(void **state)
+{
+	char text[64];
+
+	(void)state;
+	begin(-1, -1);
+	assert_int_equal(chardev_keep_last(&s.chr, 16), 0);
+	assert_int_equal(last(16, text), 0);
+	chardev_write(&s.chr, (const uint8_t *)"one\n", 4);
+	last(16, text);
+	assert_string_equal(text, "one\n");
+	chardev_write(&s.chr, (const uint8_t *)"two two\nthree", 13);
+	last(16, text); /* 17 bytes came: the first line is not whole */
+	assert_string_equal(text, "two two\nthree");
+	for (unsigned i = 0; i < 10000; i++)
+		assert_int_equal(chardev_write(&s.chr, (const uint8_t *)"0123456", 7), 7);
+	assert_int_equal(last(16, text), 16); /* one long line: what there is of it */
+	chardev_write(&s.chr, (const uint8_t *)"\nend\n", 5);
+	last(16, text);
+	assert_string_equal(text, "end\n");
+	end();
+}
+
+static bool foreground;
+static unsigned asked;
+
+static bool may_read(void *opaque)
+{
+	(void)opaque;
+	asked++;
+	return foreground;
+}
+
+/* In the background the terminal is not read, and the loop does not spin on what others type. */
+static void input_waits_for_the_foreground(void **state)
+{
+	int p[2];
+
+	(void)state;
+	assert_int_equal(pipe(p), 0);
+	begin(p[0], -1);
+	s.chr.may_read = may_read;
+	foreground = true;
+	give_room(100);
+	settle();
+	assert_int_equal(write(p[1], "ab", 2), 2);
+	settle();
+	assert_int_equal(s.dev.len, 2);
+	foreground = false;
+	assert_int_equal(write(p[1], "cd", 2), 2);
+	settle();
+	assert_int_equal(s.dev.len, 2);
+	asked = 0;
+	assert_int_equal(settle(), 0);
+	assert_int_equal(asked, 0);
+	foreground = true;
+	chardev_accept_input(&s.chr);
+	settle();
+	assert_int_equal(s.dev.len, 4);
+	assert_memory_equal(s.dev.got, "abcd", 4);
+	end();
+	close(p[0]);
+	close(p[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -839,6 +1002,11 @@ int main(void)
 		cmocka_unit_test(filtered_input),
 		cmocka_unit_test(filtered_without_room),
 		cmocka_unit_test(another_device_takes_over),
+		cmocka_unit_test(broken_output_is_reported_once),
+		cmocka_unit_test(broken_while_flushing),
+		cmocka_unit_test(beyond_the_limit_on_file_sizes),
+		cmocka_unit_test(the_last_lines_are_kept),
+		cmocka_unit_test(input_waits_for_the_foreground),
 	};
 
 	alarm(60);
