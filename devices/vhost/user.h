@@ -56,9 +56,9 @@ struct vhost_user {
 	bool stopped_one; /* a ring was stopped while others ran, and none was started since */
 
 	/*
-	 * Where the back-end notes what it has in flight. Given by one back-end and handed to its
-	 * successor, so it survives vhost_user_detach(); dropped by vhost_user_reset(). Never
-	 * looked into.
+	 * Where the back-end notes what it has in flight: a sealed memfd of ours, as long as a
+	 * back-end wanted it, which its successor gets, too. So it survives vhost_user_detach();
+	 * dropped by vhost_user_reset(). This process never looks into it.
 	 */
 	int inflight_fd;
 	struct vu_inflight inflight;

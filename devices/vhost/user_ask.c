@@ -85,9 +85,9 @@ static void end_wait(struct vhost_user *u)
 	u->idle_since = now;
 }
 
-/* Is what came the answer to @request, of @size bytes and with at most @max_fds descriptors? */
+/* Is what came the answer to @request, of @min to @max bytes, and without descriptors unless @fds? */
 static int check_answer(struct vhost_user *u, uint32_t request, uint32_t min, uint32_t max,
-                        unsigned max_fds)
+                        bool fds)
 {
 	const struct vu_msg *m = &u->rx.msg;
 
@@ -95,7 +95,7 @@ static int check_answer(struct vhost_user *u, uint32_t request, uint32_t min, ui
 		return vu_fail(u, request, "an answer to something else");
 	if (m->size < min || m->size > max)
 		return vu_fail(u, request, "an answer of a wrong size");
-	if (u->rx.nr_fds > max_fds)
+	if (u->rx.had_fds && !fds)
 		return vu_fail(u, request, "descriptors that nobody asked for");
 	return 0;
 }
@@ -103,7 +103,7 @@ static int check_answer(struct vhost_user *u, uint32_t request, uint32_t min, ui
 /* The answer to @request, one of success or failure, is in u->rx. */
 static int take_ack(struct vhost_user *u, uint32_t request)
 {
-	int rc = check_answer(u, request, 8, 8, 0);
+	int rc = check_answer(u, request, 8, 8, false);
 
 	if (rc == 0 && u->rx.msg.p.u64 != 0) {
 		log_debug("%s: the vhost-user back-end refuses %s", u->vhost.name,

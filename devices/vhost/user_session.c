@@ -7,12 +7,10 @@
  * interest.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_net.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 
 #include "devices/vhost/user_priv.h"
 #include "vmm/endian.h"
@@ -25,6 +23,9 @@
 	 BIT64(VU_PROTOCOL_BACKEND_REQ) | BIT64(VU_PROTOCOL_CONFIG) |                    \
 	 BIT64(VU_PROTOCOL_INFLIGHT_SHMFD) | BIT64(VU_PROTOCOL_RESET_DEVICE) |           \
 	 BIT64(VU_PROTOCOL_CONFIGURE_MEM_SLOTS) | BIT64(VU_PROTOCOL_STATUS))
+
+/* 64 rings of 32768 descriptors of 32 bytes take half of it: a back-end gets no more memory. */
+#define INFLIGHT_MAX MIB(128)
 
 /* --- The inflight region --- */
 
@@ -39,15 +40,32 @@ void vu_drop_inflight(struct vhost_user *u)
 	u->inflight = (struct vu_inflight){0};
 }
 
-/* A file that holds the region it says. It is only handed on; nothing here reads it. */
-static bool inflight_plausible(const struct vu_inflight *i, int fd)
+/*
+ * The back-end makes the region and sends its size and a descriptor. Only the size is used: the
+ * region that is shared is a memfd of ours of that size, all zeros as a new one has to be. So this
+ * process never has a descriptor of the back-end's (vu_rx_init_plain()), and a back-end that cuts
+ * the region does not end its successor, for it is sealed.
+ */
+static int make_inflight(struct vhost_user *u, uint64_t size, bool has_fd)
 {
-	struct stat st;
+	int fd;
 
-	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size < 0)
-		return false;
-	return i->mmap_size && i->mmap_offset <= (uint64_t)st.st_size &&
-	       i->mmap_size <= (uint64_t)st.st_size - i->mmap_offset;
+	if (size == 0 && !has_fd) {
+		log_debug("%s: the back-end has no inflight region after all", u->vhost.name);
+		return 0;
+	}
+	if (size == 0 || size > INFLIGHT_MAX || !has_fd)
+		return vu_fail(u, VU_GET_INFLIGHT_FD, "an inflight region that is not there");
+	fd = fd_shared_memory("inflight", size, 0);
+	if (fd < 0)
+		return fd;
+	u->inflight_fd = fd;
+	u->inflight = (struct vu_inflight){
+		.mmap_size = size,
+		.nr_queues = (uint16_t)u->vhost.nr_rings,
+		.queue_size = u->queue_size,
+	};
+	return 0;
 }
 
 static int get_inflight(struct vhost_user *u)
@@ -58,26 +76,10 @@ static int get_inflight(struct vhost_user *u)
 		.p.inflight = {.nr_queues = (uint16_t)u->vhost.nr_rings,
 	                       .queue_size = u->queue_size},
 	};
-	struct vu_inflight got;
-	int rc = vu_exchange(u, &msg, NULL, 0, 20, sizeof(struct vu_inflight)), fd;
+	int rc = vu_exchange(u, &msg, NULL, 0, 20, sizeof(struct vu_inflight));
 
-	if (rc == 0) {
-		got = u->rx.msg.p.inflight;
-		fd = vu_rx_take_fd(&u->rx, 0);
-		if (got.mmap_size == 0 && fd < 0) {
-			log_debug("%s: the back-end has no inflight region after all",
-			          u->vhost.name);
-		} else if (inflight_plausible(&got, fd)) {
-			u->inflight = got;
-			u->inflight.nr_queues = (uint16_t)u->vhost.nr_rings;
-			u->inflight.queue_size = u->queue_size;
-			u->inflight.padding = 0;
-			u->inflight_fd = fd;
-		} else {
-			fd_close(&fd);
-			rc = vu_fail(u, VU_GET_INFLIGHT_FD, "an inflight region that is not there");
-		}
-	}
+	if (rc == 0)
+		rc = make_inflight(u, u->rx.msg.p.inflight.mmap_size, u->rx.had_fds);
 	vu_rx_reset(&u->rx);
 	return rc;
 }
@@ -148,7 +150,7 @@ int vhost_user_request(struct vhost_user *u)
 		return rc == 0 ? 0 : vu_fail_rc(u, 0, rc);
 	/* The only one that was agreed upon. It has no payload and no descriptors. */
 	if (m->request != VU_BACKEND_CONFIG_CHANGE || !vu_has(u, VU_PROTOCOL_CONFIG) || m->size ||
-	    u->req_rx.nr_fds || (m->flags & VU_REPLY)) {
+	    u->req_rx.had_fds || (m->flags & VU_REPLY)) {
 		log_debug("%s: back-end request %u of %u bytes", u->vhost.name, m->request,
 		          m->size);
 		vu_rx_reset(&u->req_rx);
@@ -175,8 +177,8 @@ void vhost_user_init(struct vhost_user *u, const char *name, unsigned pairs, uin
 	u->pairs_wanted = pairs;
 	u->queue_size = queue_size;
 	u->fd = u->req_fd = u->inflight_fd = -1;
-	vu_rx_init(&u->rx);
-	vu_rx_init(&u->req_rx);
+	vu_rx_init_plain(&u->rx);
+	vu_rx_init_plain(&u->req_rx);
 }
 
 /* The other end of this goes to the back-end. */
@@ -260,7 +262,7 @@ int vhost_user_answers(int fd)
 	struct vu_rx rx;
 	int rc;
 
-	vu_rx_init(&rx);
+	vu_rx_init_plain(&rx);
 	rc = vu_send(fd, &ask, NULL, 0, until);
 	if (rc == 0)
 		rc = vu_recv(fd, &rx, until);

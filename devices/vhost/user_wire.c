@@ -197,14 +197,24 @@ int vu_send(int fd, const struct vu_msg *msg, const int *fds, unsigned nr_fds, i
 void vu_rx_init(struct vu_rx *rx)
 {
 	rx->nr_fds = 0;
+	rx->takes_no_fds = false;
 	vu_rx_reset(rx);
+}
+
+void vu_rx_init_plain(struct vu_rx *rx)
+{
+	vu_rx_init(rx);
+	rx->takes_no_fds = true;
 }
 
 void vu_rx_reset(struct vu_rx *rx)
 {
+	bool takes_no_fds = rx->takes_no_fds;
+
 	for (unsigned i = 0; i < rx->nr_fds; i++)
 		fd_close(&rx->fds[i]);
 	memset(rx, 0, sizeof(*rx));
+	rx->takes_no_fds = takes_no_fds;
 	for (unsigned i = 0; i < VU_FDS_MAX; i++)
 		rx->fds[i] = -1;
 }
@@ -252,8 +262,8 @@ static ssize_t read_some(struct vu_rx *rx, int fd, size_t len)
 	struct msghdr m = {
 		.msg_iov = &iov,
 		.msg_iovlen = 1,
-		.msg_control = control.buf,
-		.msg_controllen = sizeof(control.buf),
+		.msg_control = rx->takes_no_fds ? NULL : control.buf,
+		.msg_controllen = rx->takes_no_fds ? 0 : sizeof(control.buf),
 	};
 	ssize_t n;
 	int rc;
@@ -263,6 +273,10 @@ static ssize_t read_some(struct vu_rx *rx, int fd, size_t len)
 	} while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return -errno;
+	if (rx->takes_no_fds) {
+		rx->had_fds |= !!(m.msg_flags & MSG_CTRUNC);
+		return n;
+	}
 	rc = keep_fds(rx, &m);
 	return rc < 0 ? rc : n;
 }

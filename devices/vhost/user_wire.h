@@ -233,9 +233,19 @@ struct vu_rx {
 	size_t got; /* bytes of msg */
 	unsigned nr_fds;
 	int fds[VU_FDS_MAX];
+	bool takes_no_fds; /* vu_rx_init_plain() */
+	bool had_fds;      /* with takes_no_fds: some came, and the kernel dropped them */
 };
 
 void vu_rx_init(struct vu_rx *rx);
+
+/*
+ * For who has no use for a peer's descriptors: they never become this process'. A descriptor can be
+ * a file of a file system in user space whose server does not answer, and then whoever closes it,
+ * be it by ending, waits for that server. (Dropped by the kernel before it has a number, it is not
+ * flushed.)
+ */
+void vu_rx_init_plain(struct vu_rx *rx);
 
 /* Close what nobody took and be ready for the next message. Idempotent. */
 void vu_rx_reset(struct vu_rx *rx);

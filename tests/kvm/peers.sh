@@ -15,7 +15,8 @@ peer() { # WORD...: starts one, at $tmp/p.sock
 	wait_line "$tmp/peer" '^listening'
 }
 
-peer_end() { kill -KILL $peer_pid 2>/dev/null; wait $peer_pid 2>/dev/null; }
+# With a file system of its own it cannot be killed before that answers.
+peer_end() { kill -TERM $peer_pid 2>/dev/null; kill -CONT $peer_pid 2>/dev/null; wait $peer_pid 2>/dev/null; }
 
 vm() { # NET-WORDS GUEST-WORDS: a guest with a driver, at the back-end
 	: >"$tmp/console"
@@ -79,5 +80,23 @@ ctl net n rings
 judge "$name: the rings can be looked at" 0 'ring'
 if grep -q '^cut' "$tmp/peer"; then fail "$name" "it could"; fi
 vm_quit "$name: quit"
+peer_end
+# A descriptor of a file whose file system does not answer never becomes trivm's: nothing waits for it, not even the
+# end of the process.
+name="peers: a back-end that sends a file that does not answer"
+mkdir -p "$tmp/fuse"
+if peer fuse="$tmp/fuse"; then
+	vm transport=pci "mode=idle"
+	wait_line "$tmp/peer" '^SET_INFLIGHT_FD'
+	ctl net n
+	judge "$name: the NIC can be asked" 0 '^link +up'
+	vm_quit "$name: quit"
+	if grep -q '^fuse: operation' "$tmp/peer"; then
+		cp "$tmp/peer" "$tmp/err"
+		fail "$name" "trivm asked that file system something"
+	fi
+elif grep -qE 'unshare|/dev/fuse|mount' "$tmp/peer"; then
+	skip "$name" "no FUSE here: $(tail -n 1 "$tmp/peer")"
+fi
 peer_end
 unset XDG_RUNTIME_DIR

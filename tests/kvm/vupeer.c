@@ -62,6 +62,16 @@ static void on_release(int sig)
 	released = 1;
 }
 
+/* The file has to be closed while its server, a thread of this process, still answers. */
+static void on_end(int sig)
+{
+	(void)sig;
+	released = 1;
+	if (fuse_file >= 0)
+		close(fuse_file);
+	_exit(0);
+}
+
 /* --- A file of a file system whose server is silent --- */
 
 static int fuse_dev;
@@ -118,7 +128,10 @@ static void fuse_serve(const struct fuse_in_header *in)
 static void *fuse_server(void *opened)
 {
 	static char buf[1 << 17];
+	sigset_t all;
 
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, NULL);
 	for (;;) {
 		ssize_t n = read(fuse_dev, buf, sizeof(buf));
 		const struct fuse_in_header *in = (const struct fuse_in_header *)buf;
@@ -316,7 +329,7 @@ static void word(const char *w)
 int main(int argc, char **argv)
 {
 	struct sockaddr_un a = {.sun_family = AF_UNIX};
-	struct sigaction release = {.sa_handler = on_release};
+	struct sigaction release = {.sa_handler = on_release}, end = {.sa_handler = on_end};
 	int listener;
 
 	if (argc < 2 || strlen(argv[1]) >= sizeof(a.sun_path))
@@ -324,6 +337,7 @@ int main(int argc, char **argv)
 	for (int i = 2; i < argc; i++)
 		word(argv[i]);
 	sigaction(SIGUSR1, &release, NULL);
+	sigaction(SIGTERM, &end, NULL);
 	if (fuse_dir)
 		fuse_open();
 	strcpy(a.sun_path, argv[1]);

@@ -292,8 +292,12 @@ static inline void vub_forget(struct vub *b)
 
 static inline int open_fds(void)
 {
-	DIR *d = opendir("/proc/self/fd");
-	int n = 0;
+	int warm = fd_eventfd(), n = 0;
+	DIR *d;
+
+	fd_signal_shared(warm); /* which opens what it needs at its first use */
+	fd_close(&warm);
+	d = opendir("/proc/self/fd");
 
 	while (readdir(d))
 		n++;
