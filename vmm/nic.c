@@ -8,6 +8,7 @@
 #include <sys/random.h>
 
 #include "devices/net/dp_vhost.h"
+#include "devices/net/pcap.h"
 #include "vmm/log.h"
 #include "vmm/util.h"
 

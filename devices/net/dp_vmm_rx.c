@@ -29,6 +29,7 @@
 #include <unistd.h>
 
 #include "devices/net/dp_vmm_priv.h"
+#include "devices/net/pcap.h"
 #include "vmm/clock.h"
 #include "vmm/endian.h"
 #include "vmm/trace.h"

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "devices/net/dp_vmm_priv.h"
+#include "devices/net/pcap.h"
 #include "vmm/trace.h"
 #include "vmm/util.h"
 

@@ -132,15 +132,4 @@ void port_drain(const struct port *port);
 /* "tcp:HOSTADDR:PORT-GUESTADDR:PORT", addresses may be empty. -EINVAL with what was expected. */
 int port_parse_forward(const char *text, struct port_forward *forward, struct err *err);
 
-/* --- pcap=FILE: a capture of what passes (libpcap's classic format, nanoseconds, Ethernet). --- */
-
-struct pcap_writer;
-int pcap_open(struct pcap_writer **pcap, const char *path, struct err *err);
-/* One frame without its vnet header, gathered from @iov; @len its bytes in all. Any thread; a line
- * is whole. */
-struct iovec;
-void pcap_frame(struct pcap_writer *pcap, const struct iovec *iov, unsigned n, size_t skip,
-                size_t len);
-void pcap_close(struct pcap_writer *pcap); /* NULL: nothing */
-
 #endif

@@ -19,13 +19,15 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "devices/net/port.h"
+#include "devices/net/pcap.h"
 #include "vmm/log.h"
 #include "vmm/util.h"
 
 static char path[64];
 static uint8_t file[8 << 20];
 static size_t file_len;
+
+#define PATIENT_MS 30000 /* for what has to be done at some time */
 
 static struct pcap_writer *open_capture(void)
 {
@@ -94,6 +96,7 @@ static void header_and_frame(void **state)
 	clock_gettime(CLOCK_REALTIME, &before);
 	pcap_frame(w, &iov, 1, 0, sizeof(frame));
 	clock_gettime(CLOCK_REALTIME, &after);
+	assert_true(pcap_sync(w, PATIENT_MS));
 	load_file(); /* and after each frame */
 	data = record(&at, &captured, &length);
 	assert_int_equal(captured, 60);
@@ -132,7 +135,7 @@ static void frames_in_pieces(void **state)
 	pcap_frame(w, iov, 1, 5, 0);    /* nothing */
 	for (unsigned i = 0; i < ARRAY_SIZE(many); i++)
 		many[i] = (struct iovec){bytes + i % 100, 1};
-	pcap_frame(w, many, ARRAY_SIZE(many), 0, ARRAY_SIZE(many)); /* more than a writev() takes */
+	pcap_frame(w, many, ARRAY_SIZE(many), 0, ARRAY_SIZE(many));
 	pcap_close(w);
 
 	load_file();
@@ -150,7 +153,7 @@ static void frames_in_pieces(void **state)
 	record(&at, &captured, &length);
 	assert_true(captured == 0 && length == 0);
 	data = record(&at, &captured, &length);
-	assert_true(captured == IOV_MAX - 1 && length == ARRAY_SIZE(many));
+	assert_true(captured == ARRAY_SIZE(many) && length == ARRAY_SIZE(many));
 	for (unsigned i = 0; i < captured; i++)
 		assert_int_equal(file[data + i], bytes[i % 100]);
 	assert_int_equal(at, file_len);
@@ -264,6 +267,7 @@ static void full_file_ends_the_capture(void **state)
 	catch_log(true);
 	for (unsigned i = 0; i < 10; i++)
 		pcap_frame(w, &iov, 1, 0, sizeof(frame));
+	assert_true(pcap_sync(w, PATIENT_MS));
 	catch_log(false);
 	setrlimit(RLIMIT_FSIZE, &old);
 	signal(SIGXFSZ, SIG_DFL);
@@ -301,17 +305,106 @@ static void gone_reader_ends_the_capture(void **state)
 	w = open_capture();
 	assert_int_equal(read(fd, buf, sizeof(buf)), 24);
 	pcap_frame(w, &iov, 1, 0, sizeof(frame));
+	assert_true(pcap_sync(w, PATIENT_MS));
 	assert_int_equal(read(fd, frame, sizeof(frame)), 200);
 	close(fd);
 	signal(SIGPIPE, SIG_IGN); /* as trivm does */
 	catch_log(true);
 	pcap_frame(w, &iov, 1, 0, sizeof(frame));
+	assert_true(pcap_sync(w, PATIENT_MS));
 	pcap_frame(w, &iov, 1, 0, sizeof(frame));
+	assert_true(pcap_sync(w, PATIENT_MS));
 	catch_log(false);
 	signal(SIGPIPE, SIG_DFL);
 	assert_true(lseek(log_fd, 0, SEEK_END) > 0);
 	close(log_fd);
 	pcap_close(w);
+	unlink(path);
+}
+
+/* A FIFO whose reader sleeps: neither the frames' thread nor the end waits for it. */
+static void sleeping_reader_holds_up_nobody(void **state)
+{
+	static uint8_t frame[1 << 16], buf[1 << 16];
+	struct iovec iov = {frame, sizeof(frame)};
+	char text[1024] = "";
+	struct pcap_writer *w;
+	size_t at = 24;
+	uint32_t captured, length;
+	ssize_t n;
+	int fd;
+
+	(void)state;
+	unlink(path);
+	assert_int_equal(mkfifo(path, 0600), 0);
+	fd = open(path, O_RDONLY | O_NONBLOCK);
+	w = open_capture();
+	catch_log(true);
+	/* More than the two buffers and the FIFO hold; each would wait if it were not for the first. */
+	for (unsigned i = 0; i < 3000; i++)
+		pcap_frame(w, &iov, 1, 0, sizeof(frame));
+	assert_false(pcap_sync(w, 1));
+	pcap_close(w);
+	catch_log(false);
+	assert_true(pread(log_fd, text, sizeof(text) - 1, 0) > 0);
+	close(log_fd);
+	assert_non_null(strstr(text, "frames are missing from here on"));
+	assert_non_null(strstr(text, "its end is not written"));
+	/* The thread goes on with the buffer that it has, to the end of a record. */
+	file_len = 0;
+	fcntl(fd, F_SETFL, 0);
+	while ((n = read(fd, buf, sizeof(buf))) > 0) {
+		assert_true(file_len + (size_t)n <= sizeof(file));
+		memcpy(file + file_len, buf, (size_t)n);
+		file_len += (size_t)n;
+	}
+	close(fd);
+	unlink(path);
+	while (at < file_len) {
+		record(&at, &captured, &length);
+		assert_int_equal(captured, sizeof(frame));
+	}
+	assert_int_equal(at, file_len);
+	assert_true(file_len > sizeof(frame));
+}
+
+/* A reader that wakes up in time misses nothing. */
+static void *slow_reader(void *arg)
+{
+	static uint8_t buf[4096];
+	size_t *total = arg;
+	ssize_t n;
+	int fd = open(path, O_RDONLY);
+
+	while ((n = read(fd, buf, sizeof(buf))) > 0)
+		*total += (size_t)n;
+	close(fd);
+	return NULL;
+}
+
+static void slow_reader_misses_nothing(void **state)
+{
+	static uint8_t frame[1 << 16];
+	struct iovec iov = {frame, sizeof(frame)};
+	size_t total = 0;
+	struct pcap_writer *w = NULL;
+	struct err err;
+	pthread_t thread;
+
+	(void)state;
+	unlink(path);
+	assert_int_equal(mkfifo(path, 0600), 0);
+	assert_int_equal(pthread_create(&thread, NULL, slow_reader, &total), 0);
+	while (pcap_open(&w, path, &err) == -ENXIO)
+		usleep(1000);
+	for (unsigned i = 0; i < 20; i++) {
+		for (unsigned k = 0; k < 10; k++)
+			pcap_frame(w, &iov, 1, 0, sizeof(frame));
+		assert_true(pcap_sync(w, PATIENT_MS));
+	}
+	pcap_close(w);
+	pthread_join(thread, NULL);
+	assert_int_equal(total, 24 + 200 * (16 + sizeof(frame)));
 	unlink(path);
 }
 
@@ -339,6 +432,7 @@ static void files_that_cannot_be(void **state)
 	/* Two NICs with one file: the first one's capture is not harmed. */
 	w = open_capture();
 	pcap_frame(w, &iov, 1, 0, sizeof(frame));
+	assert_true(pcap_sync(w, PATIENT_MS));
 	refused(path, -EBUSY, "name another");
 	load_file();
 	assert_int_equal(file_len, 24 + 16 + 60);
@@ -355,6 +449,8 @@ int main(void)
 		cmocka_unit_test(threads_write_whole_records_in_order),
 		cmocka_unit_test(full_file_ends_the_capture),
 		cmocka_unit_test(gone_reader_ends_the_capture),
+		cmocka_unit_test(sleeping_reader_holds_up_nobody),
+		cmocka_unit_test(slow_reader_misses_nothing),
 		cmocka_unit_test(files_that_cannot_be),
 	};
 	int rc;
