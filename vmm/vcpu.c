@@ -100,6 +100,15 @@ static void serve_internal_error(struct vcpu *vcpu)
 	uint32_t suberror = vcpu->run->internal.suberror;
 	char other[64];
 
+	/*
+	 * The guest sent INIT to its first processor (a kdump kernel does that when it started on
+	 * another one). KVM puts that at the reset vector at once, where no firmware is, so that it
+	 * cannot fetch an instruction. On a PC the firmware would reboot from there.
+	 */
+	if (suberror == KVM_INTERNAL_ERROR_EMULATION && cpu_at_reset_vector(vcpu->fd)) {
+		guest_event_raise(&vcpu->vm->sink, GUEST_RESET);
+		return;
+	}
 	if (suberror < ARRAY_SIZE(causes) && causes[suberror]) {
 		crash(vcpu, causes[suberror]);
 		return;

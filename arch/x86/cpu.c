@@ -345,6 +345,16 @@ int cpu_enter(int vcpu_fd, const struct boot_entry *entry, struct err *err)
 	return rc < 0 ? err_errno(err, rc, "KVM_SET_REGS") : 0;
 }
 
+bool cpu_at_reset_vector(int vcpu_fd)
+{
+	struct kvm_regs r;
+	struct kvm_sregs s;
+
+	if (cpu_ioctl(vcpu_fd, KVM_GET_REGS, &r) < 0 || cpu_ioctl(vcpu_fd, KVM_GET_SREGS, &s) < 0)
+		return false;
+	return !(s.cr0 & CR0_PE) && s.cs.base == 0xffff0000 && r.rip == 0xfff0;
+}
+
 /* The bytes that the CPU was about to execute: from KVM if it said, else from guest memory. */
 static unsigned instruction_bytes(int vcpu_fd, const struct kvm_run *run, const struct memory *mem,
                                   uint64_t linear, uint8_t bytes[15])

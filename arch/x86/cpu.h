@@ -35,6 +35,12 @@ int cpu_setup(const struct cpu_model *model, int vcpu_fd, unsigned id, struct er
 int cpu_enter(int vcpu_fd, const struct boot_entry *entry, struct err *err);
 
 /*
+ * Is the vCPU where a processor starts after INIT or reset, f000:fff0 with its base at 0xffff0000?
+ * On the vCPU's own thread or while it is stopped.
+ */
+bool cpu_at_reset_vector(int vcpu_fd);
+
+/*
  * Registers, and the bytes at the instruction pointer, as log lines (LOG_ERROR). On the vCPU's own
  * thread or while it is stopped. @run may hold the bytes that KVM failed on.
  */

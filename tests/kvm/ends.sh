@@ -8,6 +8,10 @@ guest "ends: power off with status 255" 255 end.elf '' -p "how=poweroff status=2
 guest "ends: ACPI reset" 121 end.elf '' -p "how=reset status=33"
 guest "ends: reset by the keyboard controller" 121 end.elf '' -p "how=keyboard status=33"
 guest "ends: reset by port 0xcf9" 121 end.elf '' -p "how=cf9 status=33"
+for chip in split kernel; do
+	guest "ends: INIT to the first processor, by itself ($chip)" 121 end.elf '' -p how=init --irqchip $chip
+	guest "ends: INIT to the first processor, by another ($chip)" 121 end.elf '' -c 2 -p how=init-by-other --irqchip $chip
+done
 guest "ends: one byte, then reset" 121 byte-reset.elf '^A'
 guest "ends: panic" 122 end.elf 'panicked' -p how=panic
 guest "ends: triple fault" 122 end.elf 'triple fault' -p how=triple

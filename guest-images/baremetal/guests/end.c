@@ -49,6 +49,29 @@ static void with_wild_jump(void)
 	((void (*)(void))0xd0000000ul)();
 }
 
+/* INIT to the first processor: on a PC it starts anew at the reset vector. */
+static void with_init(void)
+{
+	apic_init();
+	apic_send_ipi(apic_id(), ICR_INIT);
+}
+
+static volatile uint32_t first;
+
+static void send_init(unsigned index)
+{
+	(void)index;
+	apic_send_ipi(first, ICR_INIT);
+}
+
+/* The same from the second processor, as a kdump kernel does that starts there. */
+static void with_init_by_other(void)
+{
+	apic_init();
+	first = apic_id();
+	smp_start(send_init);
+}
+
 static void with_halt(void)
 {
 	print("halting\n");
@@ -66,11 +89,17 @@ static const struct {
 	const char *name;
 	void (*fn)(void);
 } ways[] = {
-	{"poweroff", power_off},       {"reset", with_acpi_reset},
-	{"keyboard", with_keyboard},   {"cf9", with_cf9},
-	{"panic", with_panic},         {"triple", with_triple_fault},
-	{"wild-jump", with_wild_jump}, {"halt", with_halt},
+	{"poweroff", power_off},
+	{"reset", with_acpi_reset},
+	{"keyboard", with_keyboard},
+	{"cf9", with_cf9},
+	{"panic", with_panic},
+	{"triple", with_triple_fault},
+	{"wild-jump", with_wild_jump},
+	{"halt", with_halt},
 	{"spin", with_spin},
+	{"init", with_init},
+	{"init-by-other", with_init_by_other},
 };
 
 int guest_main(void)
