@@ -29,6 +29,7 @@
 #include "vmm/clock.h"
 #include "vmm/exit_status.h"
 #include "vmm/guest_image.h"
+#include "vmm/json_text.h"
 #include "vmm/log.h"
 #include "vmm/util.h"
 
@@ -111,14 +112,8 @@ static int find_programs(struct session *s, struct err *err)
 	return 0;
 }
 
-/* A file that can be read, with a name that can be told in JSON. */
 static int check_file(const char *option, const char *path, struct err *err)
 {
-	json_t *name = json_string(path);
-
-	json_decref(name);
-	if (!name)
-		return err_set(err, -EINVAL, "%s: a name that is not UTF-8", option);
 	return access(path, R_OK) < 0 ? err_errno(err, -errno, "%s %s", option, path) : 0;
 }
 
@@ -145,8 +140,8 @@ static void skip(struct session *s, enum road_id id, const char *reason, const c
 	say("%s is skipped: %s%s%s%s", road_at(id)->name, reason, remedy ? " (" : "",
 	    remedy ? remedy : "", remedy ? ")" : "");
 	json_array_append_new(s->results.skipped,
-	                      json_pack("{s:s, s:s, s:s?}", "road", road_at(id)->name, "reason",
-	                                reason, "remedy", remedy));
+	                      json_pack("{s:s, s:o, s:o?}", "road", road_at(id)->name, "reason",
+	                                json_text(reason), "remedy", json_text(remedy)));
 	s->options.roads &= ~BIT((unsigned)id);
 }
 
@@ -428,7 +423,7 @@ int compare_main(int argc, char **argv)
 	                              .start_us = clock_us(),
 	                              .warmup_s = WARMUP_S};
 	for (int i = 0; i < argc; i++)
-		json_array_append_new(s->results.command, json_string(argv[i]));
+		json_array_append_new(s->results.command, json_text(argv[i]));
 	child_begin();
 	rc = run(s, &err);
 	status = exit_status(s, rc, &err);

@@ -9,6 +9,7 @@
 #include "compare/host.h"
 #include "compare/workload.h"
 #include "vmm/clock.h"
+#include "vmm/json_text.h"
 #include "vmm/util.h"
 
 struct sample *results_add(struct results *r)
@@ -50,8 +51,8 @@ static json_t *number(double value)
 
 static json_t *sample_json(const struct sample *s)
 {
-	json_t *o = json_pack("{s:i, s:s?}", "round", (int)s->round, "error",
-	                      s->error[0] ? s->error : NULL);
+	json_t *o = json_pack("{s:i, s:o?}", "round", (int)s->round, "error",
+	                      s->error[0] ? json_text(s->error) : NULL);
 	char name[METRIC_NAME_MAX];
 
 	for (unsigned m = 0; !s->error[0] && m < NR_METRICS; m++)
@@ -125,10 +126,11 @@ static json_t *workloads_json(const struct results *r)
 
 static json_t *guest_json(const struct results *r)
 {
-	return json_pack("{s:s, s:s, s:s, s:i, s:I, s:s}", "kernel",
-	                 r->nr_guests ? r->guests[0].info.release : "", "image", r->common->kernel,
-	                 "initrd", r->common->base_initrd, "cpus", (int)r->options->cpus, "memory",
-	                 (json_int_t)MIB(ROAD_MEMORY_MIB), "params", ROAD_PARAMS);
+	return json_pack("{s:o, s:o, s:o, s:i, s:I, s:s}", "kernel",
+	                 json_text(r->nr_guests ? r->guests[0].info.release : ""), "image",
+	                 json_text(r->common->kernel), "initrd", json_text(r->common->base_initrd),
+	                 "cpus", (int)r->options->cpus, "memory", (json_int_t)MIB(ROAD_MEMORY_MIB),
+	                 "params", ROAD_PARAMS);
 }
 
 /* "QEMU emulator version 7.2.22 (Debian ...)": the number. */

@@ -16,6 +16,7 @@
 #include "devices/net/feature_names.h"
 #include "vmm/clock.h"
 #include "vmm/fd.h"
+#include "vmm/json_text.h"
 #include "vmm/util.h"
 
 #define BOOT_MS     150000
@@ -396,14 +397,15 @@ json_t *road_describe(const struct road_guest *g)
 	char features[20];
 
 	snprintf(features, sizeof(features), "0x%llx", (unsigned long long)g->info.features);
-	return json_pack(
-		"{s:s, s:s, s:s, s:s, s:s, s:s, s:s?, s:s, s:s, s:s, s:o, s:s, s:i, s:i, "
-		"s:s, s:n, s:f}",
-		"name", r->name, "title", r->title, "vmm", r->trivm ? "trivm" : "qemu", "datapath",
-		r->datapath, "notify", r->notify, "inject", r->inject, "backend",
-		r->backend ? "trivm-switch" : NULL, "tap", g->tap, "command", g->command,
-		"features", features, "feature_names", feature_list(g->info.features), "ring",
-		g->info.features & BIT64(VIRTIO_F_RING_PACKED) ? "packed" : "split", "queue_size",
-		(int)g->info.queue_size, "pairs", (int)g->info.pairs, "transport",
-		g->common->options->mmio ? "mmio" : "pci", "pinning", "boot_s", g->boot_s);
+	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s?, s:o, s:o, s:s, s:o, s:s, s:i, s:i, "
+	                 "s:s, s:n, s:f}",
+	                 "name", r->name, "title", r->title, "vmm", r->trivm ? "trivm" : "qemu",
+	                 "datapath", r->datapath, "notify", r->notify, "inject", r->inject,
+	                 "backend", r->backend ? "trivm-switch" : NULL, "tap", json_text(g->tap),
+	                 "command", json_text(g->command), "features", features, "feature_names",
+	                 feature_list(g->info.features), "ring",
+	                 g->info.features & BIT64(VIRTIO_F_RING_PACKED) ? "packed" : "split",
+	                 "queue_size", (int)g->info.queue_size, "pairs", (int)g->info.pairs,
+	                 "transport", g->common->options->mmio ? "mmio" : "pci", "pinning",
+	                 "boot_s", g->boot_s);
 }

@@ -13,6 +13,7 @@
 
 #include "devices/vsock/vsock.h"
 #include "vmm/control_path.h"
+#include "vmm/text.h"
 #include "vmm/util.h"
 
 struct option {
@@ -94,10 +95,10 @@ static int set_memory(struct config *c, const char *value, struct err *err)
 
 static int set_name(struct config *c, const char *value, struct err *err)
 {
-	if (!control_name_valid(value))
+	if (!control_name_valid(value) || !text_is_utf8(value))
 		return err_set(err, -EINVAL,
-		               "--name %s: expected 1 to 64 characters without '/', not beginning "
-		               "with '.' or '-'",
+		               "--name %s: expected 1 to 64 bytes of UTF-8 without '/' and control "
+		               "characters, not beginning with '.' or '-'",
 		               value);
 	c->name = value;
 	return 0;

@@ -31,6 +31,7 @@
 
 #include "vmm/clock.h"
 #include "vmm/fd.h"
+#include "vmm/json_text.h"
 #include "vmm/log.h"
 #include "vmm/util.h"
 
@@ -439,9 +440,9 @@ static void notify_event(struct control *control, const struct event *e)
 	json_t *fields = json_object();
 
 	if (e->device[0])
-		json_object_set_new(fields, "device", json_string(e->device));
+		json_object_set_new(fields, "device", json_text(e->device));
 	if (e->detail[0])
-		json_object_set_new(fields, "detail", json_string(e->detail));
+		json_object_set_new(fields, "detail", json_text(e->detail));
 	control_notify(control, e->name, fields);
 }
 

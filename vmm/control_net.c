@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "vmm/control_priv.h"
+#include "vmm/json_text.h"
 #include "vmm/util.h"
 
 struct nic *control_find_nic(struct control_vm *vm, struct jsonrpc_call *call)
@@ -27,10 +28,11 @@ static json_t *describe(struct nic *nic)
 	net_status(&nic->net, &s);
 	snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", s.mac[0], s.mac[1], s.mac[2],
 	         s.mac[3], s.mac[4], s.mac[5]);
-	return json_pack("{s:s, s:s, s:s, s:b, s:b, s:s, s:s, s:b, s:i, s:i}", "id", nic->name,
+	return json_pack("{s:s, s:s, s:s, s:b, s:b, s:s, s:o, s:b, s:i, s:i}", "id", nic->name,
 	                 "mac", mac, "link", s.link ? "up" : "down", "plugged", s.plugged,
-	                 "carrier", s.carrier, "datapath", s.datapath, "port", nic->wire, "driver",
-	                 s.driver, "pairs", (int)s.pairs, "pairs_used", (int)s.pairs_used);
+	                 "carrier", s.carrier, "datapath", s.datapath, "port", json_text(nic->wire),
+	                 "driver", s.driver, "pairs", (int)s.pairs, "pairs_used",
+	                 (int)s.pairs_used);
 }
 
 int control_net_list(void *opaque, struct jsonrpc_call *call)
@@ -82,12 +84,12 @@ int control_net_datapath(void *opaque, struct jsonrpc_call *call)
 	if (rc < 0)
 		return rc;
 	net_status(&nic->net, &s);
-	call->result = json_pack("{s:s, s:s, s:s, s:b, s:i, s:i, s:I}", "id", nic->name, "datapath",
-	                         s.datapath, "port", nic->wire, "driver", report.running, "rings",
-	                         (int)report.rings, "frames", (int)report.frames, "gap_us",
+	call->result = json_pack("{s:s, s:s, s:o, s:b, s:i, s:i, s:I}", "id", nic->name, "datapath",
+	                         s.datapath, "port", json_text(nic->wire), "driver", report.running,
+	                         "rings", (int)report.rings, "frames", (int)report.frames, "gap_us",
 	                         (json_int_t)report.gap_us);
 	if (report.warning[0])
-		json_object_set_new(call->result, "warning", json_string(report.warning));
+		json_object_set_new(call->result, "warning", json_text(report.warning));
 	event = json_copy(call->result);
 	json_object_del(event, "id");
 	json_object_set_new(event, "device", json_string(nic->name));
@@ -181,7 +183,7 @@ static json_t *interface(const struct nic *nic)
 
 	if (!port || !port->ops->counts || port->ops->counts(port, &c) < 0)
 		return NULL;
-	return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "name", c.interface,
+	return json_pack("{s:o, s:I, s:I, s:I, s:I, s:I, s:I}", "name", json_text(c.interface),
 	                 "to_guest_packets", (json_int_t)c.to_guest_packets, "to_guest_bytes",
 	                 (json_int_t)c.to_guest_bytes, "to_guest_dropped",
 	                 (json_int_t)c.to_guest_dropped, "from_guest_packets",

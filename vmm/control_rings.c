@@ -8,6 +8,7 @@
 
 #include "devices/virtio/inspect.h"
 #include "vmm/control_priv.h"
+#include "vmm/json_text.h"
 #include "vmm/util.h"
 
 #define DESCRIPTORS_MAX 1024 /* shown of one ring */
@@ -139,7 +140,7 @@ static json_t *ring(struct virtio_device *dev, unsigned index, struct virtq_desc
 	json_object_set_new(o, "driver", hex(v.config.driver));
 	json_object_set_new(o, "device", hex(v.config.device));
 	if (rc < 0) {
-		json_object_set_new(o, "invalid", json_string(err->msg));
+		json_object_set_new(o, "invalid", json_text(err->msg));
 		return o;
 	}
 	if (v.features.packed)

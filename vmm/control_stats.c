@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "vmm/control_priv.h"
+#include "vmm/json_text.h"
 #include "vmm/fd.h"
 #include "vmm/stats.h"
 #include "vmm/util.h"
@@ -36,12 +37,12 @@ static void thread(void *opaque, const struct stats_thread *t)
 	struct threads *all = opaque;
 
 	all->own_workers += t->role == STATS_VHOST_WORKER && t->pid == getpid();
-	json_array_append_new(all->list,
-	                      json_pack("{s:i, s:s, s:s, s:i, s:I, s:I, s:I}", "tid", (int)t->tid,
-	                                "name", t->name, "role", stats_role_name(t->role), "pid",
-	                                (int)t->pid, "cpu_us", (json_int_t)t->cpu_us, "voluntary",
-	                                (json_int_t)t->voluntary, "involuntary",
-	                                (json_int_t)t->involuntary));
+	json_array_append_new(all->list, json_pack("{s:i, s:o, s:s, s:i, s:I, s:I, s:I}", "tid",
+	                                           (int)t->tid, "name", json_text(t->name), "role",
+	                                           stats_role_name(t->role), "pid", (int)t->pid,
+	                                           "cpu_us", (json_int_t)t->cpu_us, "voluntary",
+	                                           (json_int_t)t->voluntary, "involuntary",
+	                                           (json_int_t)t->involuntary));
 }
 
 /*

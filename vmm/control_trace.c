@@ -10,6 +10,7 @@
 
 #include "devices/virtio/observe.h"
 #include "vmm/control_priv.h"
+#include "vmm/json_text.h"
 #include "vmm/trace.h"
 #include "vmm/util.h"
 
@@ -132,10 +133,10 @@ int control_net_trace(void *opaque, struct jsonrpc_call *call)
 		trace_disarm();
 		return rc;
 	}
-	call->result =
-		json_pack("{s:I, s:s, s:s, s:s, s:b, s:b, s:o}", "trace", ++current, "id",
-	                  nic->name, "datapath", s.datapath, "port", nic->wire, "driver", s.driver,
-	                  "observer", nic->observer != NULL, "rings", describe_rings(nic, rings));
+	call->result = json_pack("{s:I, s:s, s:s, s:o, s:b, s:b, s:o}", "trace", ++current, "id",
+	                         nic->name, "datapath", s.datapath, "port", json_text(nic->wire),
+	                         "driver", s.driver, "observer", nic->observer != NULL, "rings",
+	                         describe_rings(nic, rings));
 	return 0;
 }
 
@@ -145,13 +146,13 @@ static json_t *event(const struct trace_event *e)
 	char text[192];
 
 	trace_text(e, text, sizeof(text));
-	return json_pack("{s:I, s:i, s:s, s:i, s:s, s:s, s:s, s:[IIII], s:s, s:s, s:i}", "ns",
-	                 (json_int_t)e->ns, "ring", (int)e->ring, "thread", e->thread, "tid",
-	                 e->tid, "point", trace_point_name(point), "stage",
-	                 trace_stage_name(trace_point_stage(point)), "text", text, "args",
-	                 (json_int_t)e->args[0], (json_int_t)e->args[1], (json_int_t)e->args[2],
-	                 (json_int_t)e->args[3], "func", e->site->func, "file", e->site->file,
-	                 "line", e->site->line);
+	return json_pack("{s:I, s:i, s:o, s:i, s:s, s:s, s:o, s:[IIII], s:s, s:s, s:i}", "ns",
+	                 (json_int_t)e->ns, "ring", (int)e->ring, "thread", json_text(e->thread),
+	                 "tid", e->tid, "point", trace_point_name(point), "stage",
+	                 trace_stage_name(trace_point_stage(point)), "text", json_text(text),
+	                 "args", (json_int_t)e->args[0], (json_int_t)e->args[1],
+	                 (json_int_t)e->args[2], (json_int_t)e->args[3], "func", e->site->func,
+	                 "file", e->site->file, "line", e->site->line);
 }
 
 /* Is the trace that is meant the current one? */

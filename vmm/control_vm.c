@@ -15,6 +15,7 @@
 
 #include "vmm/clock.h"
 #include "vmm/control_priv.h"
+#include "vmm/json_text.h"
 #include "vmm/log.h"
 #include "vmm/util.h"
 
@@ -33,15 +34,15 @@ static int status(void *opaque, struct jsonrpc_call *call)
 	const struct config *c = vm->config;
 
 	call->result = json_pack(
-		"{s:s, s:i, s:s, s:s, s:f, s:i, s:i, s:I, s:s, s:s}", "name", vm->name, "pid",
+		"{s:s, s:i, s:s, s:s, s:f, s:i, s:i, s:I, s:s, s:o}", "name", vm->name, "pid",
 		(int)getpid(), "version", TRIVM_VERSION, "state", state_name(vm->machine), "uptime",
 		(double)(clock_ms() - vm->since_ms) / 1000, "boots", (int)vm->boots, "cpus",
 		(int)c->cpus, "memory", (json_int_t)c->memory, "irqchip",
 		c->irqchip == IRQCHIP_SPLIT ? "split" : "kernel", "kernel",
-		vm->machine->in.kernel->path);
+		json_text(vm->machine->in.kernel->path));
 	if (call->result && vm->console)
-		json_object_set_new(call->result, "console", json_string(vm->console));
-	return call->result ? 0 : err_set(&call->err, -EILSEQ, "a path that is not UTF-8");
+		json_object_set_new(call->result, "console", json_text(vm->console));
+	return call->result ? 0 : -ENOMEM;
 }
 
 static int state_reply(struct control_vm *vm, struct jsonrpc_call *call)

@@ -17,6 +17,7 @@
 #include "vmm/ctl_client.h"
 #include "vmm/ctl_sample.h"
 #include "vmm/exit_status.h"
+#include "vmm/json_text.h"
 #include "vmm/log.h"
 #include "vmm/util.h"
 
@@ -85,7 +86,7 @@ static json_t *variable(const char *name, const char *word)
 
 	bool number = strcmp(name, "ring") == 0 || strcmp(name, "vcpu") == 0;
 
-	return number && *word && !*end ? json_integer(n) : json_string(word);
+	return number && *word && !*end ? json_integer(n) : json_text(word);
 }
 
 /* Do @argc words fit @p? Variables go to @params (an object), unless it is NULL. */
@@ -210,6 +211,13 @@ static json_t *make_params(const struct pattern *p, const struct request *r, str
 	json_t *params = json_object(), *more;
 	json_error_t e;
 
+	for (int i = 0; i < r->argc; i++)
+		if (!text_is_utf8(r->argv[i])) {
+			json_decref(params);
+			err_set(err, -EINVAL, "%s: is not UTF-8, as the control socket wants it",
+			        r->argv[i]);
+			return NULL;
+		}
 	if (!p->method) /* call METHOD [PARAMS] */
 		fixed = r->argc > 2 ? r->argv[2] : NULL;
 	else
@@ -362,9 +370,9 @@ static void list_one(void *opaque, const char *name, const char *path)
 	if (ctl_connect(&c, path, LIST_SECONDS, &err) < 0)
 		return; /* gone just now */
 	if (ctl_call(&c, "status", NULL, &status, &err) < 0)
-		status = json_pack("{s:s, s:s}", "name", name, "state", "does not answer");
+		status = json_pack("{s:s}", "state", "does not answer");
 	ctl_close(&c);
-	row = json_pack("{s:s, s:O?, s:O?, s:O?, s:O?, s:O?, s:O?}", "name", name, "pid",
+	row = json_pack("{s:o, s:O?, s:O?, s:O?, s:O?, s:O?, s:O?}", "name", json_text(name), "pid",
 	                json_object_get(status, "pid"), "state", json_object_get(status, "state"),
 	                "uptime", json_object_get(status, "uptime"), "cpus",
 	                json_object_get(status, "cpus"), "memory",

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "vmm/ctl_sample.h"
+#include "vmm/text.h"
 #include "vmm/util.h"
 
 /* Which objects of a sample a metric is about. */
@@ -215,16 +216,17 @@ static void put(struct labels *l, const char *s)
 /* A value in quotes: backslash, quote and line end are escaped. What a VM says has an end. */
 static void put_label(struct labels *l, const char *name, const char *value)
 {
+	char text[VALUE_MAX];
+
+	/* A character that is cut would make the whole text unreadable for Prometheus. */
+	text_utf8(text, sizeof(text), value);
 	put(l, l->len ? "," : "");
 	put(l, name);
 	put(l, "=\"");
-	for (const char *end = value + VALUE_MAX; *value && value < end; value++) {
-		const char one[] = {*value, '\0'};
+	for (const char *c = text; *c; c++) {
+		const char one[] = {*c, '\0'};
 
-		put(l, *value == '\\'   ? "\\\\"
-		       : *value == '"'  ? "\\\""
-		       : *value == '\n' ? "\\n"
-		                        : one);
+		put(l, *c == '\\' ? "\\\\" : *c == '"' ? "\\\"" : *c == '\n' ? "\\n" : one);
 	}
 	put(l, "\"");
 }

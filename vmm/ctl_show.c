@@ -11,17 +11,19 @@
 #include <time.h>
 
 #include "vmm/ctl_client.h"
+#include "vmm/text.h"
 #include "vmm/util.h"
 
 #define TEXT_MAX  128
 #define WIDTH_MAX 110
 
 /* What is printed has no control characters: some of it others chose. */
-static void clean(char *s)
+static void clean(char buf[TEXT_MAX])
 {
-	for (; *s; s++)
-		if ((unsigned char)*s < ' ' || *s == 127)
-			*s = '?';
+	char as_it_was[TEXT_MAX];
+
+	snprintf(as_it_was, sizeof(as_it_was), "%s", buf);
+	text_printable(buf, TEXT_MAX, as_it_was);
 }
 
 /* A value in one line. */

@@ -63,7 +63,7 @@ static int set_serial(struct disk_options *o, const char *value, struct err *err
 
 static int set_id(struct disk_options *o, const char *value, struct err *err)
 {
-	return copy(o->id, sizeof(o->id), "id", value, err);
+	return option_id("--disk", value, o->id, sizeof(o->id), err);
 }
 
 static int set_format(struct disk_options *o, const char *value, struct err *err)

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "vmm/json_text.h"
 #include "vmm/util.h"
 
 static bool depth_ok(const char *text, size_t len)
@@ -52,14 +53,10 @@ static char *dump(json_t *reply)
 /* @id is borrowed; NULL: unknown. */
 static char *error_reply(json_t *id, enum jsonrpc_error code, const char *message)
 {
-	/* A message may quote what a stranger sent, cut within a character: then it is not shown.
-	 */
-	json_t *text = json_string(message);
-
-	if (!text)
-		text = json_string("(a message that is not UTF-8)");
+	/* It may quote what a stranger sent, cut within a character. */
 	return dump(json_pack("{s:s, s:{s:i, s:o}, s:O}", "jsonrpc", "2.0", "error", "code",
-	                      (int)code, "message", text, "id", id ? id : json_null()));
+	                      (int)code, "message", json_text(message), "id",
+	                      id ? id : json_null()));
 }
 
 char *jsonrpc_error_line(enum jsonrpc_error code, const char *message)

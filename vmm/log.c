@@ -6,6 +6,7 @@
  * more than the burst, which harms nobody.
  */
 #include "vmm/log.h"
+#include "vmm/text.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -38,7 +39,7 @@ bool log_enabled(enum log_level level)
 static void log_vline(enum log_level level, const char *fmt, va_list ap)
 {
 	static const char *const names[] = {"error: ", "warning: ", "", "debug: "};
-	char line[1024];
+	char text[1024], line[1024];
 	/* Room is kept for the line end. */
 	const size_t max = sizeof(line) - 2;
 	size_t len;
@@ -46,9 +47,9 @@ static void log_vline(enum log_level level, const char *fmt, va_list ap)
 
 	n = snprintf(line, max, "%s: %s", shown_name, names[level]);
 	len = n > 0 ? (size_t)n : 0;
-	n = vsnprintf(line + len, max - len, fmt, ap);
-	if (n > 0)
-		len += (size_t)n < max - len ? (size_t)n : max - len - 1;
+	/* File names, and what a guest or a peer sent: nothing in them may steer a terminal. */
+	if (vsnprintf(text, sizeof(text), fmt, ap) > 0)
+		len += text_printable(line + len, max - len, text);
 	line[len++] = '\n';
 	if (write(STDERR_FILENO, line, len) < 0)
 		return; /* nobody is left to tell */

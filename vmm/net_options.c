@@ -193,7 +193,7 @@ static int set_pcap(struct net_options *o, const char *value, struct err *err)
 
 static int set_id(struct net_options *o, const char *value, struct err *err)
 {
-	return copy(o->id, sizeof(o->id), "id", value, err);
+	return option_id("--net", value, o->id, sizeof(o->id), err);
 }
 
 static int set_bridge(struct net_options *o, const char *value, struct err *err)

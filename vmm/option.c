@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "vmm/option.h"
+#include "vmm/text.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -50,6 +51,20 @@ int option_power(const char *option, const char *key, const char *value, unsigne
 		return option_bad(err, option, key, value, expected);
 	}
 	*out = n;
+	return 0;
+}
+
+int option_id(const char *option, const char *value, char *out, size_t size, struct err *err)
+{
+	char expected[80], clean[256];
+
+	text_printable(clean, sizeof(clean), value);
+	if (!value[0] || strlen(value) >= size || strcmp(clean, value) != 0) {
+		snprintf(expected, sizeof(expected),
+		         "1 to %zu bytes of UTF-8 without control characters", size - 1);
+		return option_bad(err, option, "id", clean, expected);
+	}
+	memcpy(out, value, strlen(value) + 1);
 	return 0;
 }
 

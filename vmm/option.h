@@ -8,6 +8,7 @@
 #define TRIVM_VMM_OPTION_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #include "vmm/err.h"
 
@@ -22,6 +23,12 @@ int option_number(const char *option, const char *key, const char *value, unsign
 /* As above, and a power of two. */
 int option_power(const char *option, const char *key, const char *value, unsigned min, unsigned max,
                  unsigned *out, struct err *err);
+
+/*
+ * The name of a device, which clients of the control socket have to be able to send: 1 to @size - 1
+ * bytes of UTF-8 without control characters, copied to @out.
+ */
+int option_id(const char *option, const char *value, char *out, size_t size, struct err *err);
 
 /* One of two words: is it @yes? */
 int option_either(const char *option, const char *key, const char *value, const char *no,

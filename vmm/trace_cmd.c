@@ -16,6 +16,7 @@
 #include "vmm/ctl.h"
 #include "vmm/ctl_client.h"
 #include "vmm/exit_status.h"
+#include "vmm/json_text.h"
 #include "vmm/log.h"
 #include "vmm/util.h"
 
@@ -119,7 +120,7 @@ static json_t *find_card(struct ctl_client *c, const struct options *o, struct e
 	json_t *list = NULL, *id = NULL;
 
 	if (o->id)
-		return json_string(o->id);
+		return json_text(o->id);
 	if (ctl_call(c, "net.list", NULL, &list, err) < 0)
 		return NULL;
 	if (json_array_size(list) == 1)

@@ -223,6 +223,32 @@ run_limited "$trivm" run -k "$guests/hello.elf"
 judge "control: without a name it runs all the same" 0 'no control socket.*mode 0700'
 chmod 700 "$sockets"
 guest "control: --control none" 0 hello.elf '' --control none
+
+# Names that are not UTF-8: files are shown with U+FFFD, what a client has to send is refused.
+latin=$(printf 'caf\351')
+mkdir -p "$tmp/$latin"
+cp "$guests/serial-echo.elf" "$tmp/$latin/guest.elf"
+if daemon_start latin -k "$tmp/$latin/guest.elf" --net "socket:$tmp/$latin/s.sock,server,pcap=$tmp/$latin/x.pcap"; then
+	ctl "control: status with a kernel's name in Latin-1" 0 'caf�/guest.elf' --json latin status
+	ctl "control: a port's name in Latin-1" 0 'caf�/s.sock' --json latin net
+	run_limited "$trivm" list
+	judge "control: list with a kernel's name in Latin-1" 0 'latin .* running .*caf�/guest.elf'
+	ctl "control: words that are not UTF-8" 2 'is not UTF-8' latin net net0 datapath "vmm,port=socket:$tmp/$latin/t"
+	run_limited "$trivm" ctl latin net net0 datapath "vmm,port=tap:$(printf '\033')[2J"
+	if grep -q "$(printf '\033')" "$tmp/err"; then
+		fail "control: control characters do not reach the terminal" "they do"
+	else
+		judge "control: control characters do not reach the terminal" 1 '\?\[2J'
+	fi
+	"$trivm" ctl latin quit >/dev/null
+	daemon_gone "$daemon"
+else
+	fail "control: a kernel's name in Latin-1" "status $status"
+fi
+refused "control: --name in Latin-1" '--name.*UTF-8' "$trivm" run --name "$latin" -k "$guests/hello.elf"
+refused "control: id= in Latin-1" 'id=.*UTF-8' "$trivm" run --net "none,id=$latin" -k "$guests/hello.elf"
+refused "control: a disk's id= in Latin-1" 'id=.*UTF-8' "$trivm" run --disk "$guests/hello.elf,id=$latin" -k "$guests/hello.elf"
+
 leftover=$(find "$sockets" ! -name '*.log' ! -type d)
 if [ -z "$leftover" ]; then
 	pass "control: no socket is left"

@@ -245,8 +245,8 @@ static void names(void **state)
 static void words(void **state)
 {
 	(void)state;
-	FAILS("^--boot bios: expected one of: auto, linux64, pvh$", "--boot", "bios");
-	FAILS("^--boot : expected one of: auto, linux64, pvh$", "--boot=");
+	FAILS("^--boot bios: expected one of: auto, linux64, pvh, multiboot$", "--boot", "bios");
+	FAILS("^--boot : expected one of: auto, linux64, pvh, multiboot$", "--boot=");
 	FAILS("^--boot PVH: ", "--boot", "PVH");
 	FAILS("^--irqchip off: expected one of: split, kernel$", "--irqchip", "off");
 	FAILS("^--on-reset halt: expected one of: exit, reboot$", "--on-reset=halt");

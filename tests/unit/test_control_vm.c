@@ -191,9 +191,13 @@ static void status_and_pausing(void **state)
 	r = call("status", "{}");
 	assert_string_equal(word(r, "console"), "/x/y.console");
 	json_decref(r);
-	/* What JSON cannot say is an error, not a crash. */
+	/* What JSON cannot say is replaced. */
 	kernel.path = "\xff.elf";
-	expect_error("status", "{}", JSONRPC_FAILED);
+	vm.console = "/\xe4";
+	r = call("status", "{}");
+	assert_string_equal(word(r, "kernel"), "\xef\xbf\xbd.elf");
+	assert_string_equal(word(r, "console"), "/\xef\xbf\xbd");
+	json_decref(r);
 	kernel.path = "guest.elf";
 }
 

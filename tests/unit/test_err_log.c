@@ -265,6 +265,17 @@ static void limit_ignores_lines_below_the_level(void **state)
 	assert_string_equal(next(c), "trivm: debug: seen\n");
 }
 
+/* File names, and what guests and peers have sent, are in messages. */
+static void log_shows_no_control_characters(void **state)
+{
+	struct capture *c = *state;
+
+	log_error("kernel '%s': no", "\x1b[2J\r\n\xc2\x9b"
+	                             "caf\xe9 \xc3\xa9");
+	assert_string_equal(next(c),
+	                    "trivm: error: kernel '?[2J???caf\xef\xbf\xbd \xc3\xa9': no\n");
+}
+
 #define CAPTURED(test) cmocka_unit_test_setup_teardown(test, capture_begin, capture_end)
 
 int main(void)
@@ -273,6 +284,7 @@ int main(void)
 		CAPTURED(log_shows_warnings_at_start), /* first: it is about the start */
 		CAPTURED(log_levels),
 		CAPTURED(log_cuts_a_long_line),
+		CAPTURED(log_shows_no_control_characters),
 		CAPTURED(log_lines_of_threads_do_not_mix),
 		CAPTURED(limit_shows_a_burst_and_counts_the_rest),
 		CAPTURED(limit_ignores_lines_below_the_level),
