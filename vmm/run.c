@@ -161,6 +161,8 @@ static int boot_once(struct session *s, struct err *err)
 	s->control.machine = s->machine;
 	rc = machine_build(s->machine, &in, err);
 	if (rc == 0)
+		session_take_terminal(s);
+	if (rc == 0)
 		rc = machine_start(s->machine, err);
 	if (rc == 0) {
 		s->booted_ms = clock_ms();
@@ -262,6 +264,14 @@ static bool is_usage(int rc)
 	}
 }
 
+/* The exit status if the guest could not be started, for which @rc is the reason. */
+static int failure_status(struct session *s, int rc)
+{
+	int signal = rc == -EINTR ? session_waiting_signal(s) : 0;
+
+	return signal ? EXIT_SIGNAL(signal) : is_usage(rc) ? EXIT_USAGE : EXIT_HOST;
+}
+
 static void take_down(struct session *s)
 {
 	if (!s->machine)
@@ -283,7 +293,7 @@ static int run_guest(struct session *s, struct err *err)
 
 		if (rc < 0) {
 			take_down(s);
-			return is_usage(rc) ? EXIT_USAGE : EXIT_HOST;
+			return failure_status(s, rc);
 		}
 		vm_stop(&s->machine->vm);
 		end = machine_end(s->machine);

@@ -30,7 +30,8 @@ struct session {
 	struct console_host console;
 	struct term_keys keys;
 	struct loop_source look; /* a timer: is our terminal's foreground ours again? */
-	int look_fd;
+	int look_fd;             /* -1: the console is not on a terminal */
+	bool terminal_taken;
 	int output_error; /* why standard output is broken: an errno, or 0 */
 	int signal_fd;
 	struct loop_source signals;
@@ -48,6 +49,16 @@ struct session {
 
 /* Take the signals that were not ignored at the start. 0 or a negative errno. */
 int session_open_signals(struct session *s, struct err *err);
+
+/* The signal that asked to end a session whose loop does not run yet, or 0. Takes it. */
+int session_waiting_signal(struct session *s);
+
+/*
+ * The terminal is the guest's from here on: raw, while trivm is in its foreground. Not before the
+ * machine is built, which may wait for a vhost-user back-end: meanwhile Ctrl-C ends trivm. Does
+ * nothing without a terminal, or if it is done already.
+ */
+void session_take_terminal(struct session *s);
 
 /* Open the host's ends of the serial ports and of --console. 0 or a negative errno. */
 int session_open_consoles(struct session *s, struct err *err);

@@ -48,6 +48,16 @@ static void on_continued(struct session *s)
 	}
 }
 
+int session_waiting_signal(struct session *s)
+{
+	struct signalfd_siginfo info;
+
+	while (read(s->signal_fd, &info, sizeof(info)) == sizeof(info))
+		if (info.ssi_signo != SIGUSR1 && info.ssi_signo != SIGCONT)
+			return (int)info.ssi_signo;
+	return 0;
+}
+
 static void on_signal(struct loop_source *src, uint32_t events)
 {
 	struct session *s = container_of(src, struct session, signals);
@@ -147,7 +157,14 @@ static bool may_read(void *opaque)
 	return ours;
 }
 
-static int open_terminal(struct session *s, int in, struct err *err)
+void session_take_terminal(struct session *s)
+{
+	if (s->look_fd >= 0 && !s->terminal_taken)
+		term_raw(STDIN_FILENO);
+	s->terminal_taken = true;
+}
+
+static int open_terminal(struct session *s, struct err *err)
 {
 	int rc = s->look_fd = loop_timer_create();
 
@@ -160,7 +177,6 @@ static int open_terminal(struct session *s, int in, struct err *err)
 	s->com1.filter_opaque = &s->keys;
 	s->com1.may_read = may_read;
 	s->com1.may_read_opaque = s;
-	term_raw(in);
 	return 0;
 }
 
@@ -216,5 +232,5 @@ int session_open_consoles(struct session *s, struct err *err)
 		s->com1.on_broken = on_output_broken;
 		s->com1.on_broken_opaque = s;
 	}
-	return in >= 0 && isatty(in) ? open_terminal(s, in, err) : 0;
+	return in >= 0 && isatty(in) ? open_terminal(s, err) : 0;
 }

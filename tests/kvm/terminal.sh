@@ -60,3 +60,8 @@ job "terminal: trivm console in the background and back" \
 	send "$trivm run --daemonize --name job-$$ -k $guests/serial-echo.elf\r" expect 'sh> ' \
 	send "$trivm console job-$$ &\r" expect 'detaches' cooked send 'jobs\r' expect Running send 'fg\r' raw \
 	send 'on\r' expect 'echo: on' send 'quit\r' expect 'ended' expect 'sh> '
+
+# A NIC whose vhost-user back-end is waited for: the terminal is not raw yet, so Ctrl-C ends trivm.
+terminal "terminal: Ctrl-C while trivm waits for a back-end" expect 'waiting for a vhost-user back-end' cooked \
+	send '\x03' status 130 -- "${echo_guest[@]}" -m 128M \
+	--net "datapath=vhost-user,socket=$tmp/absent.sock,wait=on"
