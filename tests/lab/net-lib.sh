@@ -66,7 +66,7 @@ lossless() {
 	for try in 1 2 3; do ping -c 1 -W 10 "$HOST" >/dev/null 2>&1 || return 1; done
 }
 lossless && echo NO-LOSS
-echo "MD5 $(wget -q -O - "http://$HOST:8080/blob" | md5sum)"
+echo "MD5 $(wget -q -T 60 -O - "http://$HOST:8080/blob" | md5sum)"
 flow -c "$HOST" -t 2 >/dev/null 2>&1 && echo TCP-OUT
 flow -c "$HOST" -t 2 -R >/dev/null 2>&1 && echo TCP-IN
 flow -c "$HOST" -t 1 -u -b 2M >/dev/null 2>&1 && echo UDP
