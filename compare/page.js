@@ -222,7 +222,7 @@ function main() {
 	findings(m);
 	figures(m);
 	$('side-lead').textContent =
-		'Every workload on every road. A bar of throughput or latency has the colour of who moves the packets; a bar of CPU time has one part for each who spent it.';
+		'Every workload on every road. A bar of throughput or latency has the colour of who moves the packets; a bar of CPU time has one part for each who spent it. The line across a bar is from the least to the most of the rounds; without an end at the right it goes on beyond the axis.';
 	$('keys').replaceChildren(...WHO.map((w) => el('li', {}, swatch(w.hue), w.text)));
 	$('charts').replaceChildren(...drawCharts(m));
 	$('tables').replaceChildren(

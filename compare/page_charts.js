@@ -21,11 +21,24 @@ function track(parts, max, range, cls) {
 		t.append(b);
 	}
 	if (range && isNum(range.min) && isNum(range.max) && range.max > range.min)
-		t.append(piece('i', 'whisker', { left: at(range.min) + '%', width: at(range.max) - at(range.min) + '%' }));
+		t.append(
+			piece('i', 'whisker' + (range.max > max ? ' cut' : ''), {
+				left: at(range.min) + '%',
+				width: at(range.max) - at(range.min) + '%',
+			}),
+		);
 	return t;
 }
 
 const spread = (s) => (s && isNum(s.min) && isNum(s.max) ? 'least ' + fmt(s.min) + ', most ' + fmt(s.max) : '');
+// Where an axis ends: one round that went wrong shall not press all bars into a corner. A whisker that is longer than
+// half as much again as the longest bar is cut there, and says so.
+const axis = (stats) => {
+	const bars = most(stats.map((s) => (s ? s.median : 0))),
+		ends = most(stats.map((s) => (s ? s.max : 0)));
+	return bars > 0 && ends > 1.5 * bars ? 1.5 * bars : Math.max(bars, ends);
+};
+
 const most = (list) => Math.max(0, ...list.flat().filter(isNum));
 
 function chart(caption, note, rows) {
@@ -54,7 +67,7 @@ const unitText = (w) => UNITS[w.unit] || str(w.unit) || '';
 
 function throughputChart(m, w) {
 	const stats = m.roads.map((road) => m.result(w.name, road.name).stat('throughput'));
-	const max = most(stats.map((s) => (s ? [s.median, s.max] : [])));
+	const max = axis(stats);
 	return chart(
 		'Throughput',
 		unitText(w) + (w.better === 'less' ? '; shorter is better' : '; longer is better'),
@@ -79,14 +92,7 @@ const LATENCY = [
 
 function latencyChart(m, w) {
 	const results = m.roads.map((road) => m.result(w.name, road.name));
-	const max = most(
-		results.map((r) =>
-			LATENCY.map(([k]) => {
-				const s = r.stat(k);
-				return s ? Math.max(s.median, s.max || 0) : 0;
-			}),
-		),
-	);
+	const max = axis(results.flatMap((r) => LATENCY.map(([k]) => r.stat(k))));
 	const [unit, scale] = max >= 10000 ? ['ms', 1000] : ['\u00b5s', 1];
 	return chart(
 		'Round trip, p50 \u00b7 p99 \u00b7 p99.9',
@@ -119,12 +125,16 @@ function costChart(m, w) {
 	const parts = results.map((r) =>
 		WHO.map((who) => ({ hue: who.hue, value: r.cost(who.id), text: who.text + ': ' + fmt(r.cost(who.id)) })),
 	);
-	const max = most(
-		results.map((r, i) => [sum(parts[i].map((p) => p.value || 0)), (r.stat(r.costName('')) || {}).max]),
+	const max = axis(
+		results.map((r, i) => ({
+			median: sum(parts[i].map((p) => p.value || 0)),
+			max: (r.stat(r.costName('')) || {}).max,
+		})),
 	);
 	return chart(
 		idle ? 'CPU time' : 'Host CPU time per packet',
-		(idle ? 'percent of one processor' : '\u00b5s, by who spent it') + '; shorter is better',
+		(idle ? 'percent of one processor' : '\u00b5s, by who spent it') +
+			', in the round in the middle; shorter is better',
 		m.roads.map((road, i) => {
 			const r = results[i],
 				s = r.stat(r.costName(''));
@@ -144,7 +154,7 @@ function exitsChart(m, w) {
 	const per = idle ? '_per_s' : '_per_packet';
 	const all = results.map((r) => r.stat('exits' + per)),
 		user = results.map((r) => r.stat('exits_user' + per));
-	const max = most([...all, ...user].map((s) => (s ? [s.median, s.max] : [])));
+	const max = axis([...all, ...user]);
 	return chart(
 		idle ? 'Exits a second' : 'Exits per packet',
 		'to user space (solid), of all (pale)',
@@ -186,7 +196,7 @@ function drawCharts(m) {
 
 function switchesChart(m, w) {
 	const stats = m.roads.map((road) => m.result(w.name, road.name).stat('switches_per_s'));
-	const max = most(stats.map((s) => (s ? [s.median, s.max] : [])));
+	const max = axis(stats);
 	return chart(
 		'Context switches',
 		'a second; shorter is better',

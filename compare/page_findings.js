@@ -129,31 +129,65 @@ function findings(m) {
 
 const medianOf = (v) => [...v].sort((a, b) => a - b)[Math.floor(v.length / 2)];
 
-function best(m, busy, add) {
-	const pick = (w, key, less) => {
-		const c = m.roads.map((r) => [r.name, m.result(w.name, r.name).get(key)]).filter((x) => x[1] !== null);
-		return c.length > 1 ? c.sort((a, b) => (less ? a[1] - b[1] : b[1] - a[1])) : null;
+// The roads of a workload by @key, the best first; and those at either end that the rounds' spread does not tell apart
+// from the first, or from the last. An order is only stated of two whose ranges, from least to most, do not overlap.
+function ranked(m, w, key, less) {
+	const all = m.roads
+		.map((r) => ({ name: r.name, stat: m.result(w.name, r.name).stat(key) }))
+		.filter((x) => x.stat)
+		.map((x) => ({
+			name: x.name,
+			median: x.stat.median,
+			lo: isNum(x.stat.min) ? x.stat.min : x.stat.median,
+			hi: isNum(x.stat.max) ? x.stat.max : x.stat.median,
+			n: x.stat.n,
+		}))
+		.sort((a, b) => (less ? a.median - b.median : b.median - a.median));
+	if (all.length < 2) return null;
+	const overlap = (a, b) => a.lo <= b.hi && b.lo <= a.hi,
+		first = all[0],
+		last = all[all.length - 1];
+	return {
+		all,
+		first,
+		last,
+		apart: !overlap(first, last) && all.every((x) => x.n === null || x.n > 1),
+		best: all.filter((x) => overlap(x, first) && !overlap(x, last)).map((x) => x.name),
+		worst: all.filter((x) => overlap(x, last) && !overlap(x, first)).map((x) => x.name),
 	};
+}
+
+function best(m, busy, add) {
 	for (const [name, text] of [
 		['tcp-out', 'Mbit/s of TCP from the guest'],
 		['udp-out', '64-byte frames a second from the guest'],
 	]) {
 		const w = busy.find((x) => x.name === name),
-			c = w && pick(w, 'throughput');
+			c = w && ranked(m, w, 'throughput');
 		if (c)
 			add(
-				fmt(c[c.length - 1][1]) + ' to ' + fmt(c[0][1]),
-				text + ': least on ' + c[c.length - 1][0] + ', most on ' + c[0][0] + '.',
+				fmt(c.last.median) + ' to ' + fmt(c.first.median),
+				text +
+					(c.apart
+						? ': least on ' + list(c.worst) + ', most on ' + list(c.best) + '.'
+						: ': no difference beyond the spread of the rounds.'),
 			);
 	}
-	const cheap = busy.map((w) => pick(w, 'cpu_us_per_packet', true)).filter(Boolean);
+	const cheap = busy.map((w) => ranked(m, w, 'cpu_us_per_packet', true)).filter(Boolean);
 	if (!cheap.length) return;
-	const names = [...new Set(cheap.map((c) => c[0][0]))];
-	const ratios = cheap.map((c) => c[c.length - 1][1] / c[0][1]).filter(isNum);
+	const clear = cheap.filter((c) => c.apart);
+	if (!clear.length)
+		return add('\u2248', 'CPU time per packet: no difference between the roads beyond the spread of the rounds.');
+	const names = [...new Set(clear.map((c) => list(c.best)))];
 	add(
-		names.length === 1 ? names[0] : list(names),
-		'cost the least CPU time per packet. The dearest road of a workload took ' +
-			range(ratios) +
-			' times as much as the cheapest.',
+		names.length === 1 ? names[0] : names.join(' / '),
+		'cost the least CPU time per packet' +
+			(names.length === 1 ? '' : ', each in some workloads') +
+			'. The dearest road of a workload took ' +
+			range(clear.map((c) => c.last.median / c.first.median).filter(isNum)) +
+			' times as much as the cheapest.' +
+			(clear.length < cheap.length
+				? ' In ' + (cheap.length - clear.length) + ' of ' + cheap.length + ' workloads there is no difference beyond the spread of the rounds.'
+				: ''),
 	);
 }

@@ -94,8 +94,16 @@ class Result {
 	costName(who) {
 		return 'cpu_' + (who ? who + '_' : '') + (this.idle ? 'percent' : 'us_per_packet');
 	}
+	// The round whose total is the median (of an even number the lower one in the middle). Medians of the parts, each of
+	// another round, do not add up to the median of the total; the parts of one round do.
+	get typical() {
+		const key = this.costName(''),
+			known = this.samples.filter((s) => !str(s.error) && isNum(s[key])).sort((a, b) => a[key] - b[key]);
+		return known.length ? known[Math.floor((known.length - 1) / 2)] : null;
+	}
 	cost(who) {
-		return this.get(this.costName(who));
+		const t = this.typical;
+		return t ? num(t[this.costName(who)]) : this.get(this.costName(who));
 	}
 	get total() {
 		const t = this.cost('');

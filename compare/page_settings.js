@@ -1,6 +1,16 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // What is at the end of the page: checks, how it was measured, what failed.
 
+// How far the two counts of a check are apart: in percent, or, where the outside one is 0 and there is no percentage,
+// as a number.
+function difference(c) {
+	const ours = obj(c.ours).value,
+		outside = obj(c.outside).value;
+	if (isNum(c.difference_percent)) return c.difference_percent.toFixed(2) + '\u202f%';
+	if (isNum(ours) && isNum(outside)) return fmt(ours - outside);
+	return c.ok === null || c.ok === undefined ? '\u2013' : notKnown();
+}
+
 function checksTable(m) {
 	if (!m.checks.length) return el('p', {}, 'There are none in these results.');
 	const whole = (v) => (isNum(v) ? String(Math.round(v)).replace(/\B(?=(\d{3})+(?!\d))/g, '\u202f') : notKnown());
@@ -50,11 +60,7 @@ function checksTable(m) {
 							el('td', {}, str(c.road) || ''),
 							el('td', {}, side(c.ours)),
 							el('td', {}, side(c.outside)),
-							el(
-								'td',
-								{},
-								isNum(c.difference_percent) ? c.difference_percent.toFixed(2) + '\u202f%' : notKnown(),
-							),
+							el('td', {}, difference(c)),
 							el('td', {}, isNum(c.limit_percent) ? c.limit_percent + '\u202f%' : ''),
 							el('td', {}, mark(c)),
 						),

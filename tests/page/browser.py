@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
 """browser.py PAGE NAME OUT ROADS [--quick]
+   browser.py PAGE NAME OUT ROADS --spread
    browser.py PAGE NAME OUT --mutants COUNT
 
 Opens PAGE in headless Chromium and says on lines "ok   TEST" and "FAIL TEST: why" what it made of it: it has to have
 ROADS diagrams. Pictures and the PDF are left in the folder OUT, their names begin with NAME. With --mutants its results
 are spoilt in COUNT ways, and the page has to bear it.
+
+With --spread the page is of rounds that differ (tests/page/run makes them), and must not say more than they do.
 
 Chromium is driven through its DevTools protocol, over a pair of pipes: JSON messages with a zero byte between them.
 """
@@ -150,6 +153,20 @@ CONTRAST = r'''(() => {
   }
   return [...bad];
 })()'''
+
+# What a page of rounds that differ may say: [test, what it finds wrong].
+SPREAD = [
+    ('no order where ranges overlap', r'''(() => { const t = document.querySelector('#findings').textContent;
+      return [...(/least on|most on/.test(t) ? ['an order is stated: ' + t] : []), ...(t.includes('no difference beyond the spread') ? [] : ['the spread is not named'])]; })()'''),
+    ('parts of a bar of CPU time add up', r'''(() => { const m = new Model(JSON.parse(document.querySelector('#results').textContent)), bad = [];
+      for (const w of m.workloads) for (const road of m.roads) { const r = m.result(w.name, road.name), s = sum(WHO.map((p) => r.cost(p.id) || 0));
+        if (r.total !== null && Math.abs(s - r.total) > r.total * .01) bad.push(w.name + ' on ' + road.name + ': parts ' + s + ', total ' + r.total); } return bad; })()'''),
+    ('one round that went wrong does not set an axis', r'''[...document.querySelectorAll('.bars')].map((t) => [t.caption.textContent, Math.max(0, ...[...t.querySelectorAll('.track')].map((x) => sum([...x.querySelectorAll('b, .all')].map((b) => parseFloat(b.style.width)))))])
+      .filter(([, w]) => w > 0 && w < 60).map(([c, w]) => c + ': the longest bar has ' + w + ' %')'''),
+    ('a longer whisker is cut, and stays in its track', r'''(() => { const cut = [...document.querySelectorAll('.whisker.cut')], bad = cut.length ? [] : ['none is cut'];
+      for (const c of cut) if (c.getBoundingClientRect().right > c.parentNode.getBoundingClientRect().right + 1) bad.push('one leaves its track'); return bad; })()'''),
+    ('a check that agrees knows its difference', r'''[...document.querySelectorAll('.checks tbody tr')].filter((r) => /agrees/.test(r.textContent) && /not known/.test(r.textContent)).map((r) => r.textContent)'''),
+]
 
 failed = 0
 
@@ -313,6 +330,9 @@ def main():
                 use(page, '%s at %d' % (name, width))
             page.view(1400, 'dark')
             verdict(name + ': prints', [] if page.pdf('%s/%s.pdf' % (out, name)) > 20000 else ['hardly anything on the paper'])
+        if '--spread' in sys.argv:
+            for test, expression in SPREAD:
+                verdict(name + ': ' + test, page.eval(expression))
         verdict(name + ': no hostile text became an element', page.eval(EVIL))
         verdict(name + ': no error, no exception, no request', page.complaints())
     finally:
