@@ -47,6 +47,19 @@ static bool runs(const struct net *net, unsigned i)
 	return i < 2 * net->config.pairs && net->dev.queues[i].running && !ctrl;
 }
 
+/*
+ * A driver cannot be made to forget a feature, so the remedy is for the next start: which word of
+ * --net keeps it from being offered.
+ */
+static const char *remedy(uint64_t missing)
+{
+	if (missing & BIT64(VIRTIO_F_RING_PACKED))
+		return ": start the guest with ring=split to go there";
+	if (missing & (NET_GUEST_OFFLOADS | NET_HOST_OFFLOADS))
+		return ": start the guest with offloads=off to go there";
+	return "";
+}
+
 static int judge(const struct net *net, struct datapath *dp, struct err *err)
 {
 	const struct virtio_device *dev = &net->dev;
@@ -60,11 +73,11 @@ static int judge(const struct net *net, struct datapath *dp, struct err *err)
 		               "%s: the device is broken and waits for its driver to reset it",
 		               net->config.name);
 	if (missing)
-		return err_set(err, -EOPNOTSUPP, "%s: %s lacks what %s: %s", net->config.name, name,
-		               net->dp_setup
-		                       ? "the guest's driver uses"
-		                       : "the guest's driver, which is not there yet, is offered",
-		               net_feature_names(missing, names, sizeof(names)));
+		return err_set(
+			err, -EOPNOTSUPP, "%s: %s lacks what %s: %s%s", net->config.name, name,
+			net->dp_setup ? "the guest's driver uses"
+				      : "the guest's driver, which is not there yet, is offered",
+			net_feature_names(missing, names, sizeof(names)), remedy(missing));
 	if (dp->ops->ready && !dp->ops->ready(dp))
 		return err_set(err, -ENOTCONN, "%s: %s: its other side is not there",
 		               net->config.name, name);

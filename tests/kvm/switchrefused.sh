@@ -59,7 +59,7 @@ fi
 refusals vmm
 # A socket has no offloads: a driver that was given them cannot be made to forget them.
 case $words in
-*size=*) refuse "a port without offloads" 'lacks what the guest.s driver uses: .*(CSUM|TSO)' "vmm,port=socket:$tmp/peer.sock,local=$tmp/l.sock" ;;
+*size=*) refuse "a port without offloads" 'lacks what the guest.s driver uses: .*(CSUM|TSO).*: start the guest with offloads=off' "vmm,port=socket:$tmp/peer.sock,local=$tmp/l.sock" ;;
 esac
 # The back-end serves one connection; a second is not answered.
 to "$vu"
