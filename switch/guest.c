@@ -18,6 +18,7 @@
 static void session_clear(struct guest *g)
 {
 	g->features = g->protocol = g->status = g->mtu = 0;
+	g->said_unshared = false;
 	g->hdr_len = SW_HDR;
 	g->mrg_rxbuf = false;
 	g->offloads = 0;

@@ -119,6 +119,7 @@ struct guest {
 	uint64_t features, protocol; /* acknowledged */
 	uint64_t status;
 	uint64_t mtu;
+	bool said_unshared; /* that there is no memory, though a ring is enabled */
 	struct guest_memory mem;
 	struct guest_ring rings[GUEST_RINGS_MAX];
 	uint16_t inflight_queues, inflight_size; /* of mem.inflight */

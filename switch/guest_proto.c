@@ -260,6 +260,22 @@ static int get_vring_base(struct guest *g, struct err *err)
 	return REPLY;
 }
 
+/*
+ * Some front-ends (QEMU, which adds region by region) leave memory that they do not share out of the
+ * table, say nothing, and start their rings. Without the ring no frame passes, so this says why.
+ */
+static void check_shared(struct guest *g)
+{
+	if (g->mem.nr || g->said_unshared)
+		return;
+	g->said_unshared = true;
+	log_warn("port %s: the front-end enables a ring, but has shared no memory of the guest's: "
+	         "no "
+	         "frame can pass; QEMU needs -object memory-backend-memfd,id=m,size=SIZE,share=on "
+	         "-machine memory-backend=m",
+	         g->port.name);
+}
+
 static int set_vring_enable(struct guest *g, struct err *err)
 {
 	struct vu_state s = g->rx.msg.p.state;
@@ -270,6 +286,8 @@ static int set_vring_enable(struct guest *g, struct err *err)
 	if (s.num > 1)
 		return err_set(err, -EINVAL, "ring %u: enable %u", s.index, s.num);
 	r->enabled = s.num;
+	if (r->enabled && r->kicked && r->addr_set)
+		check_shared(g);
 	guest_receivers(g);
 	return 0;
 }

@@ -72,6 +72,49 @@ static unsigned open_fds(void)
 
 /* --- Memory --- */
 
+static bool says(const char *file, const char *text)
+{
+	char buf[4096] = "";
+	FILE *in = fopen(file, "re");
+	size_t n = fread(buf, 1, sizeof(buf) - 1, in);
+
+	fclose(in);
+	buf[n] = '\0';
+	return strstr(buf, text);
+}
+
+/* As QEMU does without share=on: rings, and no memory. The user reads why nothing passes. */
+static void memory_that_is_not_shared_is_said(void **state)
+{
+	const char *file = "/tmp/test_switch_hostile.log";
+	int log = open(file, O_CREAT | O_TRUNC | O_RDWR | O_CLOEXEC, 0600), stderr_fd = dup(2);
+	struct bench t;
+	struct fe fe;
+
+	(void)state;
+	begin(&t, MRG, 2);
+	dup2(log, 2);
+	fe_open(&fe, rig_port(t.sw, "unshared", 0, false));
+	fe.features = MRG | BIT64(VU_F_PROTOCOL_FEATURES);
+	fe_send_u64(&fe, VU_SET_FEATURES, fe.features);
+	fe_start_ring(&fe, 0, 0);
+	fe_start_ring(&fe, 1, 0);
+	dup2(stderr_fd, 2);
+	assert_true(says(file, "port unshared: the front-end enables a ring"));
+	assert_true(says(file, "share=on"));
+	assert_true(ftruncate(log, 0) == 0);
+	dup2(log, 2);
+	fe_send_memory(&fe);
+	fe_send_state(&fe, VU_SET_VRING_ENABLE, 1, 1);
+	dup2(stderr_fd, 2);
+	assert_false(says(file, "unshared"));
+	fe_close(&fe);
+	close(log);
+	close(stderr_fd);
+	unlink(file);
+	end(&t);
+}
+
 static bool table_accepted(struct bench *t, const struct vu_region *regions, unsigned nr,
                            const int *fds, unsigned nr_fds)
 {
@@ -693,6 +736,7 @@ static void a_front_end_that_does_not_read_is_dropped(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(memory_that_is_not_shared_is_said),
 		cmocka_unit_test(regions_that_lie_are_refused),
 		cmocka_unit_test(regions_that_overlap_are_refused),
 		cmocka_unit_test(only_memory_is_mapped),
