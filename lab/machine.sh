@@ -12,19 +12,63 @@
 lab_memory=4096 # MiB
 lab_disk=8G     # size of the second disk, a sparse file: fixed, for the driver knows it already
 
-# One processor. With two, each emulated by a thread of its own, guests of several vCPUs now and
-# then take the host's kernel down: after an exit from the guest it runs with the guest's GS base
-# (seen with QEMU 7.2, one boot in four of a guest with two vCPUs; none in dozens with one
-# processor).
+# One processor. QEMU's emulation of SVM has faults that end guests and, more often with two
+# processors, each emulated by a thread of its own (docs/qemu-svm.md). Two, by --qemu -smp --qemu 2,
+# are for what cannot do without: processes that poll beside a guest.
 lab_cpus=1
 lab_accel="tcg,thread=multi"
+
+# lab_emulator_key: what the fixed emulator is made from, but for the version of its source.
+lab_emulator_key() {
+	(
+		cd "$top/lab/emulator"
+		cat build devices.mak [0-9]*/*.patch
+	) | sha256sum | cut -c1-16
+}
+
+# lab_fixed_emulator: the path of the one that lab/build --fixed-emulator made, of several the one
+# of the newest source; fails where there is none.
+lab_fixed_emulator() {
+	local found
+	found=$(printf '%s\n' "$top/build/cache/emulator/$(lab_emulator_key)"-*/qemu-system-x86_64 |
+		sort -V | tail -n 1)
+	[ -x "$found" ] && echo "$found"
+}
+
+# lab_choose_emulator WORD: sets lab_emulator, a path or command. WORD is "distribution", "fixed",
+# or a path; empty: $LAB_EMULATOR, and without that the fixed one where it is built, else the
+# distribution's. Fails, and says why on standard error, where there is no such emulator.
+lab_choose_emulator() {
+	local word=${1:-${LAB_EMULATOR:-}}
+	case $word in
+	"") lab_emulator=$(lab_fixed_emulator) || lab_emulator=qemu-system-x86_64 ;;
+	distribution) lab_emulator=qemu-system-x86_64 ;;
+	fixed)
+		lab_emulator=$(lab_fixed_emulator) || {
+			echo "lab: --emulator fixed: it is not built; lab/build --fixed-emulator builds it" >&2
+			return 1
+		}
+		;;
+	*/*) lab_emulator=$word ;;
+	*)
+		echo "lab: --emulator '$word': expected distribution, fixed, or a path" >&2
+		return 1
+		;;
+	esac
+	command -v "$lab_emulator" >/dev/null || {
+		[ "$lab_emulator" = qemu-system-x86_64 ] &&
+			echo "lab: qemu-system-x86_64 is missing; tools/deps run installs it" >&2 ||
+			echo "lab: --emulator '$word': there is no such program" >&2
+		return 1
+	}
+}
 
 # lab_machine DIR RUN: sets the array "machine". DIR has the lab's image; RUN is the run's own
 # folder, made by lab_run_dir, with the file "disk". The caller adds the accelerator, the memory,
 # and the chardev "console".
 lab_machine() {
 	machine=(
-		qemu-system-x86_64 -name trivm-lab
+		"$lab_emulator" -name trivm-lab
 		-nodefaults -no-user-config -display none -no-reboot
 		-cpu "EPYC,+svm,+npt" -smp "$lab_cpus"
 		-kernel "$1/vmlinuz" -initrd "$1/initrd.img"
@@ -64,12 +108,21 @@ lab_run_dir() {
 	mkfifo "$1"/{words,terminal,monitor}.{in,out}
 }
 
-# The saved state belongs to one version of the emulator and to one description of the machine.
+# lab_state_dir DIR: where in DIR, the image's folder, the state is that this emulator saved.
+lab_state_dir() {
+	case $lab_emulator in
+	qemu-system-x86_64) echo "$1/state.distribution" ;;
+	"$top"/build/cache/emulator/*) echo "$1/state.fixed" ;;
+	*) echo "$1/state.$(sha256sum <<<"$lab_emulator" | cut -c1-16)" ;;
+	esac
+}
+
+# A saved state belongs to one build of the emulator and to one description of the machine.
 lab_state_stamp() {
 	local machine
 	lab_machine . .
 	{
-		qemu-system-x86_64 --version
+		stat -L -c '%n %s %Y' "$(command -v "$lab_emulator")"
 		echo "$lab_memory $lab_disk $lab_append ${machine[*]}"
 		cat "$1/stamp"
 	} | sha256sum | cut -d' ' -f1

@@ -207,3 +207,62 @@ debs_unpack() {
 			tar -x -p --keep-directory-symlink --numeric-owner "${exclude[@]}" -C "$dir"
 	done
 }
+
+# debs_source DIR PACKAGE: download the source of which the package PACKAGE is made and unpack it
+# below DIR; prints the folder. In the version of the installed PACKAGE if the mirror still has it,
+# else in the newest. The lists of sources are fetched for the repositories that have PACKAGE,
+# whether or not the host's own configuration has them, into state of their own.
+debs_source() {
+	local dir=$1 package=$2 name version folder options
+	options=(
+		-o "Dir::Etc::sourcelist=/dev/null" -o "Dir::Etc::sourceparts=$debs_apt/sources"
+		-o "Dir::State::lists=$debs_apt/source-lists"
+		-o "Dir::Cache::pkgcache=" -o "Dir::Cache::srcpkgcache="
+	)
+	rm -rf "$debs_apt/sources"
+	mkdir -p "$debs_apt/sources" "$debs_apt/source-lists/partial"
+	debs_source_entries "$package" || return 1
+	debs_say "downloading the source of $package"
+	debs_get "${options[@]}" update >&2 || return 1
+	read -r name version < <(dpkg-query -W -f '${source:Package} ${source:Version}\n' "$package" \
+		2>/dev/null) || name=$package
+	(
+		cd "$dir"
+		{ [ -n "${version:-}" ] && debs_get "${options[@]}" source "$name=$version"; } ||
+			debs_get "${options[@]}" source "$name"
+	) >"$dir/log" 2>&1 || {
+		tail -n 5 "$dir/log" >&2
+		return 1
+	}
+	folder=("$dir"/*/debian/changelog)
+	[ -e "${folder[0]}" ] || return 1
+	echo "${folder[0]%/debian/changelog}"
+}
+
+# One file in $debs_apt/sources for each entry of the host's configuration whose repository has
+# PACKAGE: that entry, for sources.
+debs_source_entries() {
+	local package=$1 described entry number=0
+	described=$(apt-cache -c "$debs_apt/conf" madison "$package" </dev/null | cut -d'|' -f3 |
+		sed -n 's/^ *\(.*Packages\) *$/\1/p' | sort -u)
+	[ -n "$described" ] || {
+		debs_say "the package sources of this host have no $package"
+		return 1
+	}
+	# FILE:N - the N-th line of a .list, the N-th paragraph of a .sources.
+	while read -r entry; do
+		number=$((number + 1))
+		case $entry in
+		*.sources:*)
+			grep -v '^#' "${entry%:*}" | awk -v RS= -v n="${entry##*:}" 'NR == n' |
+				sed 's/^Types:.*/Types: deb-src/' >"$debs_apt/sources/$number.sources"
+			;;
+		*)
+			sed -n "${entry##*:}s/^ *deb /deb-src /p" "${entry%:*}" \
+				>"$debs_apt/sources/$number.list"
+			;;
+		esac
+	done < <(debs_get indextargets --format '$(DESCRIPTION)|$(SOURCESENTRY)' "Created-By: Packages" |
+		grep -F -e "$described" | cut -d'|' -f2 | sort -u)
+	[ $number -gt 0 ]
+}

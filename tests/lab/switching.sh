@@ -221,6 +221,8 @@ $(cat guest-script)" >"$out" 2>&1 </dev/null &
 	road() { # DATAPATH: wait until it has the packets
 		for i in $(seq 100); do
 			trivm ctl --json g net net0 2>/dev/null | grep -q "\"datapath\": *\"$1\"" && return 0
+			# A guest whose streams have ended is not a lost datapath: its status and output say.
+			kill -0 $guest 2>/dev/null || return 1
 			sleep 0.1
 		done
 		echo "     waited 10 s for $1"
