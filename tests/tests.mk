@@ -55,6 +55,11 @@ test-page:
 	@$(MAKE) --no-print-directory all
 	@MAKEFLAGS= tests/run page
 
+# This tree on a fresh Debian of another release than this host's, or of the same. WORDS="build lab" chooses.
+test-debian12 test-debian13: test-debian%:
+	@tools/deps disk
+	@MAKEFLAGS= tests/debian/run $* $(WORDS)
+
 soak:
 	@tools/deps build run test
 	@$(MAKE) --no-print-directory all guest
@@ -66,5 +71,5 @@ bench:
 	@MAKEFLAGS= tests/bench/run
 
 FORCE:
-.PHONY: FORCE syntax unit-bins test test-unit test-kvm test-fuzz test-lab test-style test-page soak bench
+.PHONY: FORCE syntax unit-bins test test-unit test-kvm test-fuzz test-lab test-style test-page test-debian12 test-debian13 soak bench
 -include $(UNIT_BINS:%=%.d) $(UNIT_BUILD)/fakes.d

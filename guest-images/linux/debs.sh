@@ -181,6 +181,21 @@ debs_plain_modules() {
 	find "$1" -name 'modules.order' -exec sed -i -E 's/\.ko\.(xz|zst|gz)$/.ko/' {} +
 }
 
+# debs_targets [CODENAME]: of the host's package sources those whose origin is Debian, as lines for a sources.list;
+# with CODENAME, the same of that release ("trixie", "trixie-security").
+debs_targets() {
+	local option= keys=/usr/share/keyrings/debian-archive-keyring.gpg # apt does not say which key belongs to a source
+	[ ! -e $keys ] || option="[signed-by=$keys] "
+	apt-get -c "$debs_apt/conf" indextargets \
+		--format "\$(ORIGIN) \$(CODENAME) \$(REPO_URI) \$(RELEASE) \$(COMPONENT)" \
+		"Created-By: Packages" "Architecture: amd64" </dev/null | sort -u |
+		awk -v option="$option" -v codename="${1-}" '$1 == "Debian" && NF == 5 && $5 == "main" {
+			if (codename)
+				sub(/^[^-]*/, codename, $4)
+			print "deb " option $3, $4, $5
+		}' | sort -u
+}
+
 # debs_root DIR: a new root folder with the merged /usr that the packages of Debian 12 and later expect.
 debs_root() {
 	local d
