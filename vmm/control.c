@@ -8,6 +8,10 @@
  * wait in the buffer there may be nothing to read that would call us again; then we ask epoll for
  * writability, which is true at once, or when the client has taken what it was sent.
  *
+ * Some methods take milliseconds (jsonrpc.h). Many clients that call these would still hold up one
+ * that asks for the status. So they take turns (turns.h), which leaves half of the main loop's time to
+ * the others.
+ *
  * A client's end is handled in its own callback only: elsewhere it is shut down, and the callback
  * follows by itself. So a method, or a notification on its behalf, never frees whom it works for.
  *
@@ -33,6 +37,7 @@
 #include "vmm/fd.h"
 #include "vmm/json_text.h"
 #include "vmm/log.h"
+#include "vmm/turns.h"
 #include "vmm/util.h"
 
 #define ACCEPT_BATCH 8
@@ -53,6 +58,8 @@ struct client {
 	bool line;      /* there is a whole line in @in */
 	bool eof;       /* nothing more will come */
 	bool closing;   /* when all is sent */
+	bool deferred;  /* the line is a slow request, which waits for its turn */
+	bool granted;   /* it has its turn */
 	bool subscribed;
 	unsigned lost; /* notifications left out since the last that was sent */
 	uint64_t active_ms;
@@ -69,6 +76,8 @@ struct control {
 	struct loop_source accept_src;
 	struct log_limit limit;
 	unsigned nr_clients, nr_subscribers;
+	struct turns turns; /* of slow requests */
+	unsigned turn;      /* in clients: who had the last one */
 	struct client clients[CONTROL_CLIENTS_MAX];
 
 	struct loop_source event_src;
@@ -223,22 +232,79 @@ static bool receive(struct client *c)
 	return true;
 }
 
-static void serve_line(struct client *c)
+/* The line in @c's buffer with its end: *@len bytes, and without it *@text. */
+static const char *line_of(const struct client *c, size_t *len, size_t *text)
 {
 	const char *line = c->in.data + c->in.at;
 	size_t have = c->in.len - c->in.at;
 	const char *end = memchr(line, '\n', have);
-	size_t len = end ? (size_t)(end - line) : have;
-	size_t text = len;
 
-	if (text && line[text - 1] == '\r')
-		text--;
+	*text = end ? (size_t)(end - line) : have;
+	*len = end ? *text + 1 : have;
+	if (*text && line[*text - 1] == '\r')
+		--*text;
+	return line;
+}
+
+static void serve_line(struct client *c)
+{
+	size_t len, text;
+	const char *line = line_of(c, &len, &text);
+
 	c->active_ms = clock_ms();
 	if (text)
 		reply(c, jsonrpc_serve(&c->control->rpc, c, line, text));
-	c->in.at += end ? len + 1 : len;
+	c->in.at += len;
 	c->scanned = 0;
 	find_line(c);
+}
+
+/* --- Turns of slow requests --- */
+
+/* The next client whose slow request waits, or NULL. */
+static struct client *next_deferred(struct control *control)
+{
+	for (unsigned i = 0; i < CONTROL_CLIENTS_MAX; i++) {
+		unsigned at = (control->turn + i) % CONTROL_CLIENTS_MAX;
+
+		if (control->clients[at].control && control->clients[at].deferred)
+			return &control->clients[at];
+	}
+	return NULL;
+}
+
+static bool grant_turn(void *opaque)
+{
+	struct control *control = opaque;
+	struct client *c = next_deferred(control);
+
+	if (!c)
+		return false;
+	control->turn = (unsigned)(c - control->clients) + 1;
+	c->deferred = false;
+	c->granted = true;
+	loop_change(&c->src, EPOLLOUT); /* its callback serves it */
+	return next_deferred(control) != NULL;
+}
+
+/* Serve @c's line, unless it is a slow request and others had the loop's time just now. */
+static void serve_in_turn(struct client *c)
+{
+	struct control *control = c->control;
+	uint64_t began = clock_us();
+	size_t len, text;
+	const char *line = line_of(c, &len, &text);
+	bool slow = jsonrpc_is_slow(&control->rpc, line, text);
+
+	if (slow && !c->granted && !turns_free(&control->turns)) {
+		c->deferred = turns_wait(&control->turns);
+		if (c->deferred)
+			return;
+	}
+	c->granted = false;
+	serve_line(c);
+	if (slow)
+		turns_used(&control->turns, began);
 }
 
 /* What the next callback has to be about. */
@@ -247,7 +313,7 @@ static void watch(struct client *c)
 	bool full = waiting(c) != 0;
 	uint32_t events = 0;
 
-	if (full || (c->line && !c->closing))
+	if (full || (c->line && !c->closing && !c->deferred))
 		events |= EPOLLOUT;
 	if (!full && !c->line && !c->eof && !c->closing)
 		events |= EPOLLIN;
@@ -257,13 +323,14 @@ static void watch(struct client *c)
 static void on_client(struct loop_source *src, uint32_t events)
 {
 	struct client *c = container_of(src, struct client, src);
-	bool ok = !(events & EPOLLERR);
+	/* A client that is gone while its request waits does not get the reply: it need not be made. */
+	bool ok = !(events & EPOLLERR) && !(c->deferred && (events & EPOLLHUP));
 
 	if (ok && !c->line && !c->eof && !c->closing && (events & (EPOLLIN | EPOLLHUP)))
 		ok = receive(c);
 	/* Not while replies wait: what a client does not read is not made, either. */
-	if (ok && c->line && !c->closing && !waiting(c))
-		serve_line(c);
+	if (ok && c->line && !c->closing && !c->deferred && !waiting(c))
+		serve_in_turn(c);
 	ok = ok && send_waiting(c);
 	if (!ok || (!waiting(c) && (c->closing || (c->eof && !c->line)))) {
 		client_close(c);
@@ -529,6 +596,7 @@ int control_open(struct control **out, struct loop *loop, const char *path,
 	control->rpc = *rpc;
 	control->loop = loop;
 	control->event_fd = -1;
+	turns_init(&control->turns, loop, grant_turn, control);
 	pthread_mutex_init(&control->lock, NULL);
 	rc = control_listen(&control->listener, path, err);
 	if (rc == 0) {
@@ -559,6 +627,7 @@ void control_close(struct control *control)
 		send_waiting(c);
 		client_close(c);
 	}
+	turns_close(&control->turns);
 	loop_remove(&control->event_src);
 	fd_close(&control->event_fd);
 	pthread_mutex_destroy(&control->lock);

@@ -243,8 +243,10 @@ static int list_methods(void *opaque, struct jsonrpc_call *call)
 
 struct jsonrpc control_vm_methods(struct control_vm *vm)
 {
+	static const char *const slow[] = {"device.rings", "net.trace.read", NULL};
+
 	return (struct jsonrpc){
-		.methods = methods, .nr_methods = ARRAY_SIZE(methods), .opaque = vm};
+		.methods = methods, .nr_methods = ARRAY_SIZE(methods), .slow = slow, .opaque = vm};
 }
 
 void control_vm_started(struct control_vm *vm)

@@ -248,3 +248,15 @@ char *jsonrpc_serve(const struct jsonrpc *rpc, void *client, const char *text, s
 	json_decref(request);
 	return reply;
 }
+
+bool jsonrpc_is_slow(const struct jsonrpc *rpc, const char *text, size_t len)
+{
+	json_t *request = depth_ok(text, len) ? json_loadb(text, len, 0, NULL) : NULL;
+	const char *name = json_string_value(json_object_get(request, "method"));
+	bool slow = false;
+
+	for (size_t i = 0; name && rpc->slow && rpc->slow[i]; i++)
+		slow = slow || strcmp(rpc->slow[i], name) == 0;
+	json_decref(request);
+	return slow;
+}

@@ -10,6 +10,7 @@
 #define TRIVM_VMM_JSONRPC_H
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "vmm/err.h"
@@ -50,7 +51,8 @@ struct jsonrpc_method {
 struct jsonrpc {
 	const struct jsonrpc_method *methods;
 	size_t nr_methods;
-	void *opaque; /* for the methods */
+	void *opaque;            /* for the methods */
+	const char *const *slow; /* names of those that may take milliseconds, then NULL; or NULL */
 };
 
 /*
@@ -58,6 +60,9 @@ struct jsonrpc {
  * free(). NULL: nothing is to be replied (a notification), or there is no memory.
  */
 char *jsonrpc_serve(const struct jsonrpc *rpc, void *client, const char *text, size_t len);
+
+/* Whether the request in @text calls a slow method, of which a server makes only a few in a row. */
+bool jsonrpc_is_slow(const struct jsonrpc *rpc, const char *text, size_t len);
 
 /* A reply that nobody asked for by an id: for what is wrong with the connection. As above. */
 char *jsonrpc_error_line(enum jsonrpc_error code, const char *message);

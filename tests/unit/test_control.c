@@ -26,7 +26,7 @@ struct fixture {
 	struct loop loop;
 	struct control *control;
 	struct jsonrpc rpc;
-	unsigned calls;
+	unsigned calls, slow_calls;
 };
 
 static int ping(void *opaque, struct jsonrpc_call *call)
@@ -51,6 +51,16 @@ static int large(void *opaque, struct jsonrpc_call *call)
 	return 0;
 }
 
+static int slow(void *opaque, struct jsonrpc_call *call)
+{
+	struct fixture *f = opaque;
+
+	(void)call;
+	usleep(5000);
+	f->slow_calls++;
+	return 0;
+}
+
 static int subscribe(void *opaque, struct jsonrpc_call *call)
 {
 	struct fixture *f = opaque;
@@ -67,10 +77,13 @@ static int unsubscribe(void *opaque, struct jsonrpc_call *call)
 
 static const struct jsonrpc_method methods[] = {
 	{"ping", "", ping},
+	{"slow", "", slow},
 	{"large", "bytes:integer", large},
 	{"subscribe", "", subscribe},
 	{"unsubscribe", "", unsubscribe},
 };
+
+static const char *const slow_methods[] = {"slow", NULL};
 
 static void setup(struct fixture *f)
 {
@@ -80,7 +93,10 @@ static void setup(struct fixture *f)
 	strcpy(f->dir, "/tmp/test_control.XXXXXX");
 	assert_non_null(mkdtemp(f->dir));
 	snprintf(f->path, sizeof(f->path), "%s/x.sock", f->dir);
-	f->rpc = (struct jsonrpc){methods, ARRAY_SIZE(methods), f};
+	f->rpc = (struct jsonrpc){.methods = methods,
+	                          .nr_methods = ARRAY_SIZE(methods),
+	                          .slow = slow_methods,
+	                          .opaque = f};
 	assert_int_equal(loop_init(&f->loop), 0);
 	assert_int_equal(control_open(&f->control, &f->loop, f->path, &f->rpc, &err), 0);
 }
@@ -214,6 +230,56 @@ static void one_request_a_round(void **state)
 	assert_int_equal(f.calls, 51);
 	close(a);
 	close(b);
+	assert_true(settle(&f));
+	teardown(&f);
+}
+
+#define SLOW "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"slow\"}\n"
+
+/* Slow requests of many clients: a request that is not slow waits for one of them, or two; and all
+ * are served, but those of a client that is gone. */
+static void slow_requests_take_turns(void **state)
+{
+	unsigned before, rounds = 0;
+	struct fixture f;
+	char buf[4096];
+	int fds[20], fd;
+	bool ended;
+
+	(void)state;
+	setup(&f);
+	fd = join(&f);
+	for (unsigned i = 0; i < ARRAY_SIZE(fds); i++) {
+		fds[i] = join(&f);
+		say(fds[i], SLOW SLOW SLOW);
+	}
+	/* The first one is served, the others have to wait. */
+	while (f.slow_calls < 3)
+		assert_true(loop_once(&f.loop, 1000) >= 0);
+	for (unsigned i = 0; i < 5; i++) {
+		before = f.slow_calls;
+		say(fd, PING);
+		while (!hear(fd, buf, sizeof(buf), &ended))
+			assert_true(loop_once(&f.loop, 1000) >= 0);
+		assert_true(f.slow_calls - before <= 2);
+	}
+	/* Gone while it waits: the loop neither spins nor calls its methods. */
+	close(fds[7]);
+	close(fds[11]);
+	while (f.slow_calls < 3 * (ARRAY_SIZE(fds) - 2)) {
+		assert_true(loop_once(&f.loop, 1000) >= 0);
+		rounds++;
+	}
+	assert_true(rounds < 5000);
+	for (unsigned i = 0; i < ARRAY_SIZE(fds); i++) {
+		if (i == 7 || i == 11)
+			continue;
+		assert_true(settle(&f));
+		hear(fds[i], buf, sizeof(buf), &ended);
+		assert_int_equal(lines(buf), 3);
+		close(fds[i]);
+	}
+	close(fd);
 	assert_true(settle(&f));
 	teardown(&f);
 }
@@ -704,6 +770,7 @@ int main(void)
 		cmocka_unit_test(the_socket_is_ours_alone),
 		cmocka_unit_test(lines_come_in_any_pieces),
 		cmocka_unit_test(one_request_a_round),
+		cmocka_unit_test(slow_requests_take_turns),
 		cmocka_unit_test(who_hangs_up_is_still_served),
 		cmocka_unit_test(a_line_has_an_end),
 		cmocka_unit_test(who_does_not_read_is_not_served),

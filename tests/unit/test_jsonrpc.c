@@ -55,7 +55,8 @@ static const struct jsonrpc_method methods[] = {
 static char *serve(const char *text, size_t len)
 {
 	static char opaque[] = "opaque", client[] = "client";
-	const struct jsonrpc rpc = {methods, ARRAY_SIZE(methods), opaque};
+	const struct jsonrpc rpc = {
+		.methods = methods, .nr_methods = ARRAY_SIZE(methods), .opaque = opaque};
 	char *exact = malloc(len ? len : 1);
 	char *reply;
 
