@@ -14,6 +14,10 @@ int control_net_stats(void *opaque, struct jsonrpc_call *call);
 /* The card that parameter "id" names, or NULL with the sentence in call->err. */
 struct nic *control_find_nic(struct control_vm *vm, struct jsonrpc_call *call);
 
+/* control_disk.c */
+int control_disk_list(void *opaque, struct jsonrpc_call *call);
+int control_disk_resize(void *opaque, struct jsonrpc_call *call);
+
 /* control_trace.c */
 int control_net_trace(void *opaque, struct jsonrpc_call *call);
 int control_net_trace_read(void *opaque, struct jsonrpc_call *call);

@@ -215,6 +215,8 @@ static const struct jsonrpc_method methods[] = {
 	{"device.list", "", device_list},
 	{"device.rings", "id:string [ring:integer] [descriptors:boolean]", control_device_rings},
 	{"device.stats", "id:string", control_device_stats},
+	{"disk.list", "[id:string]", control_disk_list},
+	{"disk.resize", "id:string", control_disk_resize},
 	{"net.list", "[id:string]", control_net_list},
 	{"net.link", "id:string up:boolean", control_net_link},
 	{"net.datapath", "id:string spec:string", control_net_datapath},

@@ -118,11 +118,27 @@ static int lock_file(int fd, const struct backing_config *c, struct err *err)
 	return 0;
 }
 
+/* The size of what is open. */
+static int measure_size(const struct backing *b, const char *path, uint64_t *size, struct err *err)
+{
+	struct stat st;
+
+	if (b->is_block) {
+		if (ioctl(b->fd, BLKGETSIZE64, size) == 0)
+			return 0;
+	} else if (fstat(b->fd, &st) == 0) {
+		*size = (uint64_t)st.st_size;
+		return 0;
+	}
+	return err_errno(err, -errno, "--disk %s: its size", path);
+}
+
 /* Size and blocks of what is open. */
 static int measure(struct backing *b, const char *path, struct err *err)
 {
 	unsigned physical = 0, optimal = 0;
-	int block = 0;
+	uint64_t size = 0;
+	int block = 0, rc;
 	struct stat st;
 
 	if (fstat(b->fd, &st) < 0)
@@ -130,14 +146,17 @@ static int measure(struct backing *b, const char *path, struct err *err)
 	b->is_block = S_ISBLK(st.st_mode);
 	if (!b->is_block && !S_ISREG(st.st_mode))
 		return err_set(err, -EINVAL, "--disk %s: neither a file nor a block device", path);
+	rc = measure_size(b, path, &size, err);
+	if (rc < 0)
+		return rc;
+	b->size = size;
 	b->block = BACKING_SECTOR;
 	if (!b->is_block) {
-		b->size = (uint64_t)st.st_size;
 		b->physical = (uint32_t)st.st_blksize;
 		return 0;
 	}
-	if (ioctl(b->fd, BLKGETSIZE64, &b->size) < 0 || ioctl(b->fd, BLKSSZGET, &block) < 0)
-		return err_errno(err, -errno, "--disk %s: its size", path);
+	if (ioctl(b->fd, BLKSSZGET, &block) < 0)
+		return err_errno(err, -errno, "--disk %s: its blocks", path);
 	b->block = (uint32_t)block;
 	if (ioctl(b->fd, BLKPBSZGET, &physical) == 0)
 		b->physical = physical;
@@ -191,7 +210,7 @@ static int judge(struct backing *b, const char *path, struct err *err)
 		return err_set(err, -EINVAL,
 		               "--disk %s: %llu bytes are not a multiple of %u; is it a raw image? "
 		               "`truncate -s %%%u %s` fills it up",
-		               path, (unsigned long long)b->size, b->block, b->block, path);
+		               path, (unsigned long long)backing_size(b), b->block, b->block, path);
 	if (!power_of_two(b->block) || !power_of_two(b->mem_align))
 		return err_set(err, -EINVAL, "--disk %s: blocks of %u bytes, buffers at %u", path,
 		               b->block, b->mem_align);
@@ -228,6 +247,29 @@ int backing_open(struct backing *b, const struct backing_config *config, struct 
 	if (rc < 0)
 		backing_close(b);
 	return rc;
+}
+
+int backing_resize(struct backing *b, const char *path, struct err *err)
+{
+	uint64_t size = 0;
+	int rc = measure_size(b, path, &size, err);
+
+	if (rc < 0)
+		return rc;
+	if (size < backing_size(b))
+		return err_set(
+			err, -EINVAL,
+			"--disk %s: has %llu bytes, less than the %llu that the guest uses: a "
+			"disk can only grow; `truncate -s %llu %s` makes it as it was",
+			path, (unsigned long long)size, (unsigned long long)backing_size(b),
+			(unsigned long long)backing_size(b), path);
+	if (size % b->block)
+		return err_set(err, -EINVAL,
+		               "--disk %s: %llu bytes are not a multiple of %u; `truncate -s %%%u "
+		               "%s` fills it up",
+		               path, (unsigned long long)size, b->block, b->block, path);
+	atomic_store_explicit(&b->size, size, memory_order_relaxed);
+	return 0;
 }
 
 bool backing_is(const struct backing *b, const char *path)

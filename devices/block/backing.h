@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * backing: the raw file or block device behind a disk. It knows nothing of virtio: offsets and
- * lengths in bytes, within backing->size and multiples of backing->block, which the caller has
+ * lengths in bytes, within backing_size() and multiples of backing->block, which the caller has
  * checked.
  *
  * All calls but opening and closing: any thread, several at once. They may block for as long as the
@@ -27,14 +27,14 @@ struct backing_config {
 };
 
 struct backing {
-	/* Constant between open and close. */
+	/* Constant between open and close, but for size, which backing_resize() makes larger. */
 	int fd; /* -1: not open */
 	bool ro, direct, is_block;
-	uint64_t size;      /* bytes */
-	uint32_t block;     /* what offsets and lengths have to be multiples of; 512 or more */
-	uint32_t physical;  /* the smallest write that the host need not complete by reading */
-	uint32_t optimal;   /* the preferred size of an I/O; 0: unknown */
-	uint32_t mem_align; /* of buffers, if direct; others are copied */
+	_Atomic uint64_t size; /* bytes; backing_size() */
+	uint32_t block;        /* what offsets and lengths have to be multiples of; 512 or more */
+	uint32_t physical;     /* the smallest write that the host need not complete by reading */
+	uint32_t optimal;      /* the preferred size of an I/O; 0: unknown */
+	uint32_t mem_align;    /* of buffers, if direct; others are copied */
 
 	_Atomic bool no_discard, no_punch, no_zero_range; /* the host said that it cannot */
 	pthread_mutex_t sync_lock;
@@ -47,6 +47,19 @@ struct backing {
  * of 512 bytes, ... Main thread. On an error nothing is left.
  */
 int backing_open(struct backing *b, const struct backing_config *config, struct err *err);
+
+/* Bytes. Any thread. */
+static inline uint64_t backing_size(const struct backing *b)
+{
+	return atomic_load_explicit(&b->size, memory_order_relaxed);
+}
+
+/*
+ * Look at the file or block device again: it may have grown. 0, also if it has not; -EINVAL with
+ * @err: it is smaller, or its size is no multiple of backing->block, and nothing has changed.
+ * @path is for messages. Main thread; requests may be under way.
+ */
+int backing_resize(struct backing *b, const char *path, struct err *err);
 
 /*
  * Is what @path names, by whatever path or link, the file or block device that is open in @b?

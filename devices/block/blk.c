@@ -329,6 +329,7 @@ static void blk_config_read(struct virtio_device *dev, uint32_t offset, void *bu
 	struct blk *blk = blk_of(dev);
 	struct virtio_blk_config c = blk->config;
 
+	c.capacity = htole64(backing_size(blk->backing) / BACKING_SECTOR);
 	c.wce = blk_writeback(blk);
 	memcpy(buf, (const uint8_t *)&c + offset, len);
 }
@@ -338,6 +339,17 @@ static void blk_config_write(struct virtio_device *dev, uint32_t offset, const v
 {
 	if (offset == CONFIG_WCE && len == 1 && virtio_has(dev, VIRTIO_BLK_F_CONFIG_WCE))
 		atomic_store(&blk_of(dev)->writeback, *(const uint8_t *)buf != 0);
+}
+
+int blk_resize(struct blk *blk, const char *path, struct err *err)
+{
+	uint64_t before = backing_size(blk->backing);
+	int rc = backing_resize(blk->backing, path, err);
+
+	/* Requests to the new part are served from here on, before the driver knows of it. */
+	if (rc == 0 && backing_size(blk->backing) != before)
+		virtio_config_changed(&blk->dev);
+	return rc;
 }
 
 static const struct virtio_device_ops blk_ops = {
@@ -362,7 +374,6 @@ static void fill_config(struct blk *blk, const struct blk_config *config)
 	uint32_t physical = b->physical / b->block;
 
 	blk->config = (struct virtio_blk_config){
-		.capacity = htole64(b->size / BACKING_SECTOR),
 		.size_max = htole32(BLK_SIZE_MAX),
 		/* A chain cannot be longer than the queue (2.7.5.3.1); two are header and status.
 	         */

@@ -79,8 +79,9 @@ struct blk {
 	struct virtio_device dev; /* to be given to a transport */
 	struct backing *backing;  /* borrowed */
 	char serial[VIRTIO_BLK_ID_BYTES];
-	struct virtio_blk_config config; /* constant, but for wce, which is below */
-	_Atomic bool writeback;          /* as the driver last set it; see blk_writeback() */
+	struct virtio_blk_config
+		config; /* constant, but for wce, which is below, and capacity, the backing's */
+	_Atomic bool writeback; /* as the driver last set it; see blk_writeback() */
 	unsigned nr_queues;
 	struct blk_queue *queues;
 	struct log_limit limit;
@@ -93,6 +94,13 @@ struct blk {
 int blk_init(struct blk *blk, const struct blk_config *config, struct backing *backing,
              const struct memory *mem, struct err *err);
 void blk_destroy(struct blk *blk);
+
+/*
+ * The backing, @path in messages, may have grown: take its new size and tell the driver, which is
+ * interrupted for that. 0, also if it is as large as before; an error of backing_resize(). Main
+ * thread.
+ */
+int blk_resize(struct blk *blk, const char *path, struct err *err);
 
 /* --- Between blk.c and blk_request.c --- */
 

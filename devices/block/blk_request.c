@@ -88,7 +88,7 @@ static void zero_from(const struct iovec *iov, unsigned n, uint64_t offset)
 static bool on_disk(const struct blk *blk, uint64_t sector, uint64_t sectors)
 {
 	const struct backing *b = blk->backing;
-	uint64_t capacity = b->size / BACKING_SECTOR, mask = b->block / BACKING_SECTOR - 1;
+	uint64_t capacity = backing_size(b) / BACKING_SECTOR, mask = b->block / BACKING_SECTOR - 1;
 
 	return sector <= capacity && sectors <= capacity - sector && !((sector | sectors) & mask);
 }

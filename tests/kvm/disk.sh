@@ -86,6 +86,31 @@ refused "disk: a qcow2 image, read-only" 'x.qcow2: is a qcow2 image' \
 refused "disk: format=qcow2" 'format=qcow2: expected raw' "$trivm" run -k "$guests/hello.elf" --disk "$tmp/x.qcow2,format=qcow2"
 guest "disk: a qcow2 image with format=raw" 0 hello.elf 'hello from' --disk "$tmp/x.qcow2,format=raw"
 truncate -s 1M "$tmp/own.img"
+# A file that grows while the guest has it.
+truncate -s 1M "$tmp/grows.img"
+: >"$tmp/out"
+"$trivm" run --control "$tmp/grows.sock" -k "$guests/end.elf" -p how=halt --disk "$tmp/grows.img,id=data" >"$tmp/console" 2>"$tmp/err" </dev/null &
+pid=$!
+if wait_line "$tmp/console" halting; then
+	run_limited "$trivm" ctl --control "$tmp/grows.sock" disk
+	judge "disk: ctl disk" 0 "^data +.*/grows.img +1048576 +no"
+	truncate -s 3M "$tmp/grows.img"
+	run_limited "$trivm" ctl --control "$tmp/grows.sock" disk data resize
+	judge "disk: a larger file" 0 'size +3145728'
+	truncate -s 2M "$tmp/grows.img"
+	run_limited "$trivm" ctl --control "$tmp/grows.sock" disk data resize
+	judge "disk: a smaller file is refused" 1 'grows.img: has 2097152 bytes, less than the 3145728'
+	run_limited "$trivm" ctl --control "$tmp/grows.sock" --json disk data
+	judge "disk: the size is as it was" 0 '"size":3145728'
+	run_limited "$trivm" ctl --control "$tmp/grows.sock" disk none resize
+	judge "disk: resize of a disk that there is not" 1 'none: there is no such disk'
+	"$trivm" ctl --control "$tmp/grows.sock" quit >/dev/null
+	wait_pid $pid
+else
+	kill -KILL $pid
+	fail "disk: a file that grows" "the guest did not start"
+fi
+
 name="disk: a guest that has written an image to it may boot again"
 : >"$tmp/out"
 "$trivm" run --control "$tmp/own.sock" -k "$guests/end.elf" -p how=halt --disk "$tmp/own.img" >"$tmp/out" 2>"$tmp/err" </dev/null &

@@ -124,6 +124,36 @@ in_use() {
 	rm busy.img
 }
 
+# --- Grown while the guest has it ---
+
+grown() { # TRANSPORT
+	local name="disk: $1: the guest sees a larger file after ctl disk resize" out="grown-$1" pid
+	truncate -s 8M grows.img
+	# shellcheck disable=SC2016
+	trivm run -m 128M --name grown --disk "grows.img,id=data,transport=$1" --exec '
+		echo "BEFORE $(blockdev --getsize64 /dev/vda)"
+		for i in $(seq 600); do
+			[ "$(blockdev --getsize64 /dev/vda)" = 8388608 ] || break
+			sleep 0.1
+		done
+		echo "AFTER $(blockdev --getsize64 /dev/vda)"
+		echo end | dd of=/dev/vda bs=512 seek=$((64 * 2048 - 1)) conv=sync,fsync 2>/dev/null && echo LAST' >"$out" 2>&1 &
+	pid=$!
+	if await 180 "^BEFORE 8388608" "$out"; then
+		truncate -s 64M grows.img
+		trivm ctl grown disk data resize >>"$out" 2>&1
+		await 180 "^LAST" "$out" || wait $pid 2>/dev/null
+	fi
+	if grep -qx 'AFTER 67108864' "$out" && grep -qx LAST "$out" && [ "$(tail -c 512 grows.img | head -n 1)" = end ]; then
+		pass "$name"
+	else
+		fail "$name" "$out"
+	fi
+	trivm ctl grown quit >/dev/null 2>&1 || kill -9 $pid 2>/dev/null
+	wait $pid 2>/dev/null
+	rm grows.img
+}
+
 # --- A system on a disk ---
 
 # Wait until FILE has a line that matches, at most SECONDS: the guest's output.
@@ -190,6 +220,8 @@ while read -r transport ring what <&3; do
 	raw "$transport" "$ring" "$what"
 done 3<<<"$lines"
 in_use
+grown pci
+grown mmio
 while read -r transport ring <&3; do
 	power_cut "$transport" "$ring"
 done 3<<<"$cuts"

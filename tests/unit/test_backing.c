@@ -270,6 +270,26 @@ static void what_is_measured(void **state)
 	assert_true(fcntl(b.fd, F_GETFD) & FD_CLOEXEC);
 }
 
+static void a_file_that_grows(void **state)
+{
+	(void)state;
+	make_file("disk", 5 * 512);
+	assert_int_equal(open_it(false, false), 0);
+	assert_int_equal(backing_resize(&b, path, &err), 0);
+	assert_int_equal(backing_size(&b), 5 * 512);
+	assert_int_equal(truncate(path, 9 * 512), 0);
+	assert_int_equal(backing_size(&b), 5 * 512);
+	assert_int_equal(backing_resize(&b, path, &err), 0);
+	assert_int_equal(backing_size(&b), 9 * 512);
+	assert_int_equal(truncate(path, 9 * 512 + 100), 0);
+	assert_int_equal(backing_resize(&b, path, &err), -EINVAL);
+	assert_non_null(strstr(err.msg, "not a multiple of 512"));
+	assert_int_equal(truncate(path, 8 * 512), 0);
+	assert_int_equal(backing_resize(&b, path, &err), -EINVAL);
+	assert_non_null(strstr(err.msg, "can only grow"));
+	assert_int_equal(backing_size(&b), 9 * 512);
+}
+
 /* Any number of buffers, whatever one system call moves. */
 static void transfers(size_t most, bool interrupted)
 {
@@ -582,6 +602,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(permissions, setup, teardown),
 		cmocka_unit_test_setup_teardown(locks, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_is_measured, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_file_that_grows, setup, teardown),
 		cmocka_unit_test_setup_teardown(short_transfers, setup, teardown),
 		cmocka_unit_test_setup_teardown(no_bytes, setup, teardown),
 		cmocka_unit_test_setup_teardown(errors_come_back, setup, teardown),

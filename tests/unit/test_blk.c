@@ -32,7 +32,8 @@ static struct {
 	uint8_t disk[SECTORS * 512];
 	char log[4096]; /* "w0 f W0 ": began in small letters, ended in capitals, with the sector */
 	int error;      /* what everything fails with */
-	char gate;      /* operations with this letter wait until it is 0 */
+	uint64_t new_size; /* what backing_resize() finds */
+	char gate;         /* operations with this letter wait until it is 0 */
 	unsigned waiting, waiting_max;
 } host = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
 
@@ -102,6 +103,14 @@ int backing_flush(struct backing *b)
 
 	(void)b;
 	return rc < 0 ? rc : end('F', 0);
+}
+
+int backing_resize(struct backing *b, const char *path, struct err *err)
+{
+	if (host.error)
+		return err_set(err, host.error, "%s: no", path);
+	b->size = host.new_size;
+	return 0;
 }
 
 int backing_discard(struct backing *b, uint64_t offset, uint64_t len)
@@ -718,6 +727,46 @@ static void discard_and_write_zeroes(void **state)
 	teardown(&f);
 }
 
+/* The interrupt status register (4.2.2). */
+static uint32_t interrupt_status(struct fixture *f)
+{
+	uint8_t bytes[4] = {0};
+
+	bus_read(&f->bus, BASE + 0x60, bytes, 4);
+	return load_le32(bytes);
+}
+
+/* 5.2.4: the driver learns of a new capacity by a configuration change, and can use it at once. */
+static void growing(void **state)
+{
+	const uint32_t more = SECTORS / 2;
+	struct fixture f;
+	struct err err = {.msg = ""};
+	uint32_t generation;
+
+	(void)state;
+	setup(&f, false, &plain, false, 512);
+	f.backing.size = more * 512;
+	go(&f, 0);
+	assert_int_equal(CONFIG(&f, capacity), more);
+	generation = virtio_config_generation(&f.blk.dev);
+	assert_int_equal(io(&f, true, more, 512), VIRTIO_BLK_S_IOERR);
+	host.new_size = more * 512;
+	assert_int_equal(blk_resize(&f.blk, "x", &err), 0);
+	assert_false(interrupt_status(&f) & 2u);
+	host.error = -EINVAL;
+	assert_int_equal(blk_resize(&f.blk, "x", &err), -EINVAL);
+	assert_false(interrupt_status(&f) & 2u);
+	host.error = 0;
+	host.new_size = SECTORS * 512;
+	assert_int_equal(blk_resize(&f.blk, "x", &err), 0);
+	assert_true(interrupt_status(&f) & 2u);
+	assert_int_equal(CONFIG(&f, capacity), SECTORS);
+	assert_int_not_equal(virtio_config_generation(&f.blk.dev), generation);
+	assert_int_equal(io(&f, true, more, 512), VIRTIO_BLK_S_OK);
+	teardown(&f);
+}
+
 /* 5.2.6.2: when a write is stable. */
 static void caches(void **state)
 {
@@ -1104,6 +1153,7 @@ int main(void)
 		cmocka_unit_test(blocks_larger_than_a_sector),
 		cmocka_unit_test(errors_of_the_host),
 		cmocka_unit_test(discard_and_write_zeroes),
+		cmocka_unit_test(growing),
 		cmocka_unit_test(caches),
 		cmocka_unit_test(slow_ones_stop_nobody),
 		cmocka_unit_test(many_at_once_split),
