@@ -7,12 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "switch/closer.h"
 #include "switch/sw.h"
 #include "switch/watchdog.h"
 #include "vmm/fd.h"
-
-/* A front-end that is ignorant does it once for each eventfd, after it has sent it. */
-#define BLOCKING_MAX (2 * GUEST_RINGS_MAX)
 
 /* What no session has set yet. */
 static void session_clear(struct guest *g)
@@ -23,7 +21,7 @@ static void session_clear(struct guest *g)
 	g->mrg_rxbuf = false;
 	g->offloads = 0;
 	g->doomed = NULL;
-	g->blocking = 0;
+	g->blocking = false;
 	for (unsigned i = 0; i < GUEST_RINGS_MAX; i++)
 		g->rings[i] = (struct guest_ring){
 			.guest = g,
@@ -68,12 +66,30 @@ void guest_doom(struct guest *g, const char *why)
 
 void guest_signal(struct guest *g, int eventfd)
 {
-	int rc = eventfd >= 0 ? watchdog_signal(eventfd) : 0;
+	int rc;
 
+	if (eventfd < 0)
+		return;
+	/* Who did it once may do it again between the look at the flag and the write. */
+	if (g->blocking) {
+		fd_signal_shared(eventfd);
+		return;
+	}
+	rc = watchdog_signal(eventfd);
 	if (rc < 0)
 		guest_doom(g, "writing to one of its eventfds blocked");
-	else if (rc > 0 && ++g->blocking > BLOCKING_MAX)
-		guest_doom(g, "it makes its eventfds blocking again and again");
+	else if (rc > 0)
+		g->blocking = true;
+}
+
+/* vu_rx.close_fd */
+static void close_foreign(void *opaque, int *fd)
+{
+	struct guest *g = opaque;
+
+	closer_close(g->port.index, fd);
+	if (closer_pending(g->port.index) > GUEST_FOREIGN_MAX)
+		guest_doom(g, "the file system behind its descriptors does not answer");
 }
 
 int guest_create(struct guest **out, struct sw *sw, const struct guest_config *config,
@@ -93,6 +109,8 @@ int guest_create(struct guest **out, struct sw *sw, const struct guest_config *c
 	snprintf(g->port.name, sizeof(g->port.name), "%s", config->id);
 	g->tx.place = -1;
 	vu_rx_init(&g->rx);
+	g->rx.close_fd = close_foreign;
+	g->rx.opaque = g;
 	session_clear(g);
 	rc = guest_memory_init(&g->mem);
 	if (rc == 0)

@@ -25,11 +25,14 @@
 #include "devices/virtio/queue.h"
 #include "switch/fabric.h"
 #include "switch/guest_memory.h"
+#include "vmm/listener.h"
 #include "vmm/log.h"
 #include "vmm/loop.h"
 
 #define GUEST_PAIRS_MAX 32
 #define GUEST_RINGS_MAX (2 * GUEST_PAIRS_MAX)
+/* Descriptors of a front-end that hang in close(); more end its session. */
+#define GUEST_FOREIGN_MAX 64
 
 struct sw;
 struct guest;
@@ -104,7 +107,8 @@ struct guest {
 
 	/* guest_conn.c */
 	int listen_fd, fd, timer_fd;
-	struct loop_source listen, socket, timer;
+	struct listener listen;
+	struct loop_source socket, timer;
 	unsigned retry_ms;
 	unsigned penalty_ms; /* the last one; 0: none yet */
 	uint64_t penalty_at; /* monotonic milliseconds */
@@ -112,7 +116,7 @@ struct guest {
 	struct vu_rx rx;
 	int reply_fd; /* goes with the answer; -1: none */
 	struct log_limit limit;
-	unsigned blocking;  /* so often the front-end made an eventfd blocking again */
+	bool blocking;      /* the front-end has made an eventfd blocking again */
 	const char *doomed; /* why the session is to be ended at the next turn; NULL: it is not */
 
 	/* The session's. */

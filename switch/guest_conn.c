@@ -10,8 +10,8 @@
  * been paid back.
  *
  * A front-end that breaks the protocol loses its connection, and may have done damage until then.
- * So the port accepts no other for a time that doubles with each such end. One timer serves all
- * these: what it is for follows from the port's state.
+ * So the port accepts no other for a time that doubles with each such end. The port's timer is for
+ * listening again to a front-end, or for connecting again: its state tells which.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -22,6 +22,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "switch/closer.h"
 #include "switch/guest.h"
 #include "switch/sw.h"
 #include "vmm/clock.h"
@@ -29,6 +30,7 @@
 #include "vmm/util.h"
 
 #define MESSAGES_A_TURN 16 /* of one front-end, before others have their turn */
+#define REFUSED_MS      20 /* between two connections that are refused */
 #define RETRY_MIN_MS    50
 #define RETRY_MAX_MS    2000
 
@@ -67,13 +69,14 @@ static void disconnect(struct guest *g, const char *why)
 	unsigned wait_ms = why ? penalty(g) : 0;
 
 	loop_remove(&g->socket);
-	fd_close(&g->fd);
+	/* The peer sees the end at once. With the socket the kernel closes descriptors in its queue. */
+	shutdown(g->fd, SHUT_RDWR);
+	closer_close(g->port.index, &g->fd);
 	guest_session_end(g, why);
 	if (!g->config.server) {
 		retry_later(g, wait_ms);
 	} else if (wait_ms) {
-		loop_remove(&g->listen);
-		loop_timer_set(g->timer_fd, wait_ms);
+		listener_pause(&g->listen, wait_ms);
 	}
 }
 
@@ -143,10 +146,24 @@ static void on_socket(struct loop_source *src, uint32_t events)
 	}
 }
 
-static void on_listen(struct loop_source *src, uint32_t events);
 static int try_connect(struct guest *g);
 
-/* A wait is over: for the front-end to be listened to, to be accepted, or to be connected to. */
+/*
+ * Descriptors of its front-end whose close() hangs keep a port from accepting the next one: their
+ * number is bounded.
+ */
+static bool must_wait(struct guest *g)
+{
+	if (closer_pending(g->port.index) <= GUEST_FOREIGN_MAX)
+		return false;
+	log_limited(&g->limit, LOG_WARN,
+	            "port %s: the file system behind %u descriptors of its last front-end does "
+	            "not answer: no other is accepted until they are closed",
+	            g->port.name, closer_pending(g->port.index));
+	return true;
+}
+
+/* A wait is over: for the front-end to be listened to, or to be connected to. */
 static void on_timer(struct loop_source *src, uint32_t events)
 {
 	struct guest *g = container_of(src, struct guest, timer);
@@ -158,11 +175,7 @@ static void on_timer(struct loop_source *src, uint32_t events)
 		rc = loop_add(&g->sw->loop, &g->socket, g->fd, EPOLLIN, on_socket);
 		if (rc < 0)
 			disconnect(g, "its socket cannot be watched");
-	} else if (g->fd < 0 && g->listen_fd >= 0 && !g->listen.events) {
-		rc = loop_add(&g->sw->loop, &g->listen, g->listen_fd, EPOLLIN, on_listen);
-		if (rc < 0)
-			loop_timer_set(g->timer_fd, PENALTY_MAX_MS);
-	} else if (g->fd < 0 && !g->config.server && try_connect(g) < 0) {
+	} else if (g->fd < 0 && !g->config.server && (must_wait(g) || try_connect(g) < 0)) {
 		retry_later(g, 0);
 	}
 }
@@ -197,23 +210,25 @@ static bool is_gone(int fd)
 	return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
 }
 
-static void on_listen(struct loop_source *src, uint32_t events)
+static void on_listen(struct listener *l, int fd)
 {
-	struct guest *g = container_of(src, struct guest, listen);
-	int fd = accept4(g->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	struct guest *g = container_of(l, struct guest, listen);
 
-	(void)events;
-	if (fd < 0)
-		return;
 	if (g->fd >= 0 && is_gone(g->fd))
 		disconnect(g, NULL);
+	if (g->fd < 0 && must_wait(g)) {
+		closer_close(g->port.index, &fd);
+		listener_pause(l, PENALTY_MAX_MS);
+		return;
+	}
 	if (g->fd >= 0) {
 		log_limited(&g->limit, LOG_WARN,
 		            "port %s: a second connection was refused, there is one already",
 		            g->port.name);
-		fd_close(&fd);
+		closer_close(g->port.index, &fd);
+		listener_pause(l, REFUSED_MS);
 	} else if (guest_attach(g, fd) < 0) {
-		fd_close(&fd);
+		closer_close(g->port.index, &fd);
 	}
 }
 
@@ -273,7 +288,7 @@ static int listen_at(struct guest *g, struct err *err)
 	}
 	if (listen(g->listen_fd, 4) < 0)
 		return err_errno(err, -errno, "--port %s: listening", g->config.path);
-	rc = loop_add(&g->sw->loop, &g->listen, g->listen_fd, EPOLLIN, on_listen);
+	rc = listener_start(&g->listen, &g->sw->loop, g->listen_fd, g->port.name, on_listen);
 	return rc < 0 ? err_errno(err, rc, "--port %s", g->config.path) : 0;
 }
 
@@ -326,7 +341,7 @@ void guest_close(struct guest *g)
 {
 	if (g->fd >= 0)
 		disconnect(g, NULL);
-	loop_remove(&g->listen);
+	listener_stop(&g->listen);
 	if (g->listen_fd >= 0)
 		unlink(g->config.path);
 	fd_close(&g->listen_fd);

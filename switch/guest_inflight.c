@@ -98,6 +98,8 @@ int guest_set_inflight(struct guest *g, struct err *err)
 	if (i.mmap_size / i.nr_queues < part_size(is_packed(g), i.queue_size))
 		return err_set(err, -EINVAL, "%llu bytes are too few for %u queues of %u",
 		               (unsigned long long)i.mmap_size, i.nr_queues, i.queue_size);
+	if (i.mmap_offset % ALIGNMENT)
+		return err_set(err, -EINVAL, "an offset that is not a multiple of %u", ALIGNMENT);
 	guest_rings_stop(g);
 	for (unsigned r = 0; r < GUEST_RINGS_MAX; r++)
 		g->rings[r].inflight = NULL; /* they point into the one before */

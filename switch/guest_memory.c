@@ -21,6 +21,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "switch/reaper.h"
 #include "vmm/util.h"
 
 #define GUARDED_MAX 256
@@ -29,6 +30,13 @@
 static struct guest_memory *guarded[GUARDED_MAX];
 
 volatile sig_atomic_t guest_memory_faults;
+
+static uint64_t space_max = TIB(1);
+
+void guest_memory_limit(uint64_t bytes)
+{
+	space_max = bytes;
+}
 
 static bool replace(struct guest_memory *m, const struct guest_mapping *g, uintptr_t at)
 {
@@ -104,7 +112,8 @@ static int memory_file(int fd, uint64_t *size, uint64_t *page)
 }
 
 /* Map [@offset, @offset + @len) of @fd, shared. */
-static int map_file(struct guest_mapping *g, int fd, uint64_t offset, uint64_t len, struct err *err)
+static int map_file(struct guest_memory *m, struct guest_mapping *g, int fd, uint64_t offset,
+                    uint64_t len, struct err *err)
 {
 	uint64_t size, page, from;
 	void *map;
@@ -116,21 +125,28 @@ static int map_file(struct guest_mapping *g, int fd, uint64_t offset, uint64_t l
 		return err_set(err, -EINVAL, "0x%llx bytes at 0x%llx of a file of 0x%llx bytes",
 		               (unsigned long long)len, (unsigned long long)offset,
 		               (unsigned long long)size);
+	g->page = page;
 	from = align_down(offset, page);
 	g->map_len = align_up(offset + len - from, page);
+	if (g->map_len > space_max || m->mapped > space_max - g->map_len)
+		return err_set(err, -ENOSPC, "more than the 0x%llx bytes that a port may map",
+		               (unsigned long long)space_max);
 	map = mmap(NULL, g->map_len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd,
 	           (off_t)from);
 	if (map == MAP_FAILED)
 		return err_errno(err, -errno, "mapping 0x%llx bytes", (unsigned long long)len);
+	m->mapped += g->map_len;
 	g->map = map;
 	g->host = g->map + (offset - from);
 	return 0;
 }
 
-static void unmap(struct guest_mapping *g)
+static void unmap(struct guest_memory *m, struct guest_mapping *g)
 {
-	if (g->map)
-		munmap(g->map, g->map_len);
+	if (g->map) {
+		reaper_unmap(g->map, g->map_len, g->page);
+		m->mapped -= g->map_len;
+	}
 	memset(g, 0, sizeof(*g));
 }
 
@@ -176,7 +192,7 @@ int guest_memory_add(struct guest_memory *m, const struct vu_region *region, int
 		return err_set(err, -EINVAL, "a region that is empty or wraps");
 	if (overlaps_user(m, region))
 		return err_set(err, -EEXIST, "regions overlap");
-	rc = map_file(g, fd, region->mmap_offset, region->size, err);
+	rc = map_file(m, g, fd, region->mmap_offset, region->size, err);
 	if (rc < 0)
 		return rc;
 	g->region = *region;
@@ -184,7 +200,7 @@ int guest_memory_add(struct guest_memory *m, const struct vu_region *region, int
 	rc = rebuild(m);
 	if (rc < 0) {
 		m->nr--;
-		unmap(g);
+		unmap(m, g);
 		rebuild(m);
 		return err_errno(err, rc, "a region at 0x%llx", (unsigned long long)region->gpa);
 	}
@@ -199,7 +215,7 @@ int guest_memory_remove(struct guest_memory *m, const struct vu_region *region)
 		if (g->region.gpa != region->gpa || g->region.user_addr != region->user_addr ||
 		    g->region.size != region->size)
 			continue;
-		unmap(g);
+		unmap(m, g);
 		m->nr--;
 		memmove(g, g + 1, (m->nr - i) * sizeof(*g));
 		memset(&m->mappings[m->nr], 0, sizeof(*g));
@@ -211,20 +227,20 @@ int guest_memory_remove(struct guest_memory *m, const struct vu_region *region)
 void guest_memory_clear(struct guest_memory *m)
 {
 	while (m->nr)
-		unmap(&m->mappings[--m->nr]);
+		unmap(m, &m->mappings[--m->nr]);
 	rebuild(m);
 }
 
-int guest_memory_user(const struct guest_memory *m, uint64_t user, uint64_t len, uint64_t *addr)
+int guest_memory_ring(const struct guest_memory *m, uint64_t user, uint64_t align, uint64_t *addr)
 {
 	for (unsigned i = 0; i < m->nr; i++) {
-		const struct vu_region *r = &m->mappings[i].region;
-		uint64_t offset = user - r->user_addr;
+		const struct guest_mapping *g = &m->mappings[i];
+		uint64_t offset = user - g->region.user_addr;
 
-		if (offset < r->size && len <= r->size - offset) {
-			*addr = r->gpa + offset;
-			return 0;
-		}
+		if (offset >= g->region.size)
+			continue;
+		*addr = g->region.gpa + offset;
+		return ((uintptr_t)g->host + offset) % align ? -EINVAL : 0;
 	}
 	return -EFAULT;
 }
@@ -233,7 +249,7 @@ int guest_memory_inflight(struct guest_memory *m, int fd, uint64_t offset, uint6
                           struct err *err)
 {
 	struct guest_mapping g = {0};
-	int rc = map_file(&g, fd, offset, len, err);
+	int rc = map_file(m, &g, fd, offset, len, err);
 
 	if (rc < 0)
 		return rc;
@@ -245,5 +261,5 @@ int guest_memory_inflight(struct guest_memory *m, int fd, uint64_t offset, uint6
 
 void guest_memory_no_inflight(struct guest_memory *m)
 {
-	unmap(&m->inflight);
+	unmap(m, &m->inflight);
 }

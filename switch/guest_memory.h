@@ -28,7 +28,7 @@ struct guest_mapping {
 	struct vu_region region; /* as the front-end described it; checked */
 	uint8_t *host;           /* where it begins here */
 	uint8_t *map;            /* what is mapped: the region and the rest of its pages; or NULL */
-	uint64_t map_len;
+	uint64_t map_len, page;
 };
 
 struct guest_memory {
@@ -36,6 +36,7 @@ struct guest_memory {
 	struct guest_mapping mappings[GUEST_REGIONS_MAX];
 	struct memory mem;             /* the same regions, for translation */
 	struct guest_mapping inflight; /* the inflight region, which is not guest memory */
+	uint64_t mapped;               /* bytes of address space */
 	volatile sig_atomic_t faulted;
 };
 
@@ -63,10 +64,14 @@ void guest_memory_clear(struct guest_memory *m);
 void guest_memory_destroy(struct guest_memory *m); /* idempotent */
 
 /*
- * The guest address of the front-end's address @user, if all of [@user, @user + @len) is in one
- * region. 0, or -EFAULT.
+ * The guest address of a ring's part at the front-end's address @user. 0; -EFAULT: it is in no
+ * region; -EINVAL: it is not at a multiple of @align here, because the region is mapped from such
+ * an offset.
  */
-int guest_memory_user(const struct guest_memory *m, uint64_t user, uint64_t len, uint64_t *addr);
+int guest_memory_ring(const struct guest_memory *m, uint64_t user, uint64_t align, uint64_t *addr);
+
+/* A front-end may map so many bytes of address space: 1 TiB, unless this was called before. */
+void guest_memory_limit(uint64_t bytes);
 
 /*
  * Map the inflight region: @len bytes from @offset of @fd, in the place of the one before. The same

@@ -294,23 +294,22 @@ static int set_vring_enable(struct guest *g, struct err *err)
 
 /*
  * An eventfd comes with the message, or none. Writing to something else could block, and so could
- * polling it; the name in /proc is asked of no file system but that one.
+ * polling it, or asking it what it is.
  */
 static int take_eventfd(struct guest *g, int *fd, struct err *err)
 {
-	char path[32], name[32];
-	ssize_t n;
+	int rc;
 
 	fd_close(fd);
 	if (g->rx.msg.p.u64 & VU_VRING_NO_FD)
 		return 0;
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", g->rx.fds[0]);
-	n = readlink(path, name, sizeof(name) - 1);
-	if (n >= 0) {
-		name[n] = '\0';
-		if (strcmp(name, "anon_inode:[eventfd]") != 0)
-			return err_set(err, -EINVAL, "%s instead of an eventfd", name);
-	}
+	rc = fd_is_eventfd(g->rx.fds[0]);
+	if (rc < 0)
+		return err_set(err, rc,
+		               "whether it is an eventfd cannot be seen: mount /proc, or run a "
+		               "kernel with asynchronous I/O (CONFIG_AIO)");
+	if (rc == 0)
+		return err_set(err, -EINVAL, "a descriptor that is not an eventfd");
 	/* Nobody reads its count, and a full one must not stop us. */
 	*fd = vu_rx_take_fd(&g->rx, 0);
 	if (fcntl(*fd, F_SETFL, O_RDWR | O_NONBLOCK) < 0)

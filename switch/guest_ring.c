@@ -17,15 +17,18 @@
 static int ring_config(const struct guest_ring *r, struct virtq_config *c)
 {
 	const struct guest_memory *m = &r->guest->mem;
+	int rc;
 
 	*c = (struct virtq_config){.size_max = VIRTQ_SIZE_MAX,
 	                           .size = (uint16_t)min_u64(r->num, UINT16_MAX),
 	                           .enabled = true};
-	if (guest_memory_user(m, r->desc, 1, &c->desc) < 0 ||
-	    guest_memory_user(m, r->avail, 1, &c->driver) < 0 ||
-	    guest_memory_user(m, r->used, 1, &c->device) < 0)
-		return -EFAULT;
-	return 0;
+	/* 2.7 and 2.8.10.1: the alignment of the parts; both formats have structures of 4 bytes. */
+	rc = guest_memory_ring(m, r->desc, 16, &c->desc);
+	if (rc == 0)
+		rc = guest_memory_ring(m, r->avail, 4, &c->driver);
+	if (rc == 0)
+		rc = guest_memory_ring(m, r->used, 4, &c->device);
+	return rc;
 }
 
 static void on_kick(struct loop_source *src, uint32_t events)
@@ -50,8 +53,13 @@ static int ring_start(struct guest_ring *r, struct err *err)
 	virtq_base_t base = r->base;
 	int rc;
 
-	if (ring_config(r, &config) < 0)
-		return err_set(err, -EFAULT, "ring %u is not in the memory regions", r->index);
+	rc = ring_config(r, &config);
+	if (rc < 0)
+		return err_set(err, rc,
+		               rc == -EFAULT
+		                       ? "ring %u is not in the memory regions"
+		                       : "ring %u is misaligned in the file behind its region",
+		               r->index);
 	rc = virtq_start(&r->q, &config, virtq_features(g->features), r->base, &g->mem.mem, err);
 	if (rc < 0)
 		return err_prefix(err, rc, "ring %u", r->index);

@@ -9,7 +9,9 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "switch/closer.h"
 #include "switch/options.h"
+#include "switch/reaper.h"
 #include "switch/sandbox.h"
 #include "switch/stats.h"
 #include "switch/sw.h"
@@ -121,6 +123,12 @@ static int open_all(struct session *s, const struct options *o, struct err *err)
 	struct sandbox_config sandbox = {.user_network = false};
 	int rc = open_signals(s);
 
+	fd_shared_prepare();
+	/* Before libslirp's thread. */
+	if (rc == 0 && (rc = closer_start(!o->no_sandbox, err)) < 0)
+		return rc;
+	if (rc == 0)
+		rc = reaper_start();
 	if (rc == 0)
 		rc = guest_memory_guard();
 	if (rc == 0)
@@ -142,6 +150,7 @@ static int open_all(struct session *s, const struct options *o, struct err *err)
 		rc = open_uplink(s, &o->uplinks[i], err);
 		sandbox.user_network |= o->uplinks[i].kind == UPLINK_USER;
 	}
+	guest_memory_limit(TIB(32) / (o->nr_ports ? o->nr_ports : 1));
 	for (unsigned i = 0; i < o->nr_ports && rc == 0; i++) {
 		struct guest *g;
 
@@ -178,6 +187,8 @@ static int session_run(const struct options *o, struct err *err)
 	loop_remove(&s->signals);
 	fd_close(&s->signal_fd);
 	sw_destroy(&s->sw);
+	reaper_stop();
+	closer_stop();
 	if (s->stats && s->stats != stdout)
 		fclose(s->stats);
 	free(s);
@@ -192,6 +203,7 @@ int main(int argc, char **argv)
 
 	process_start();
 	log_set_name("trivm-switch");
+	fd_raise_limit();
 	rc = options_parse(&options, argc, argv, &err);
 	if (rc < 0) {
 		log_error("%s", err.msg);

@@ -9,7 +9,9 @@
 
 #include <errno.h>
 #include <linux/capability.h>
+#include <sched.h>
 #include <seccomp.h>
+#include <signal.h>
 #include <stddef.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -50,6 +52,9 @@ static const int calls[] = {
 	CALL(mmap),
 	CALL(munmap),
 	CALL(fcntl),
+	CALL(io_submit),
+	CALL(io_getevents),
+	CALL(shutdown),
 	CALL(fstat),
 	CALL(newfstatat),
 	CALL(memfd_create),
@@ -70,6 +75,7 @@ static const int calls[] = {
 	CALL(getpid),
 	CALL(gettid),
 	CALL(tgkill),
+	CALL(wait4),
 	CALL(rt_sigprocmask),
 	CALL(exit),
 	CALL(exit_group),
@@ -90,7 +96,6 @@ static const int user_network_calls[] = {
 	CALL(listen),
 	CALL(accept),
 	CALL(sendto),
-	CALL(shutdown),
 	CALL(ioctl),
 	CALL(setsockopt),
 	CALL(getsockname),
@@ -106,6 +111,11 @@ static const int user_network_calls[] = {
 	CALL(access),
 	CALL(timerfd_gettime),
 	CALL(set_tid_address),
+};
+
+/* closer.c */
+static const int closer_calls[] = {
+	CALL(read), CALL(close), CALL(exit_group), CALL(rt_sigreturn), CALL(restart_syscall),
 };
 
 static int drop_capabilities(void)
@@ -140,6 +150,34 @@ static int allow(scmp_filter_ctx ctx, const int *list, size_t n)
 	return 0;
 }
 
+static int no_new_privileges(void)
+{
+	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? -errno : 0;
+}
+
+int sandbox_enter_closer(void)
+{
+	scmp_filter_ctx ctx = NULL;
+	int rc = drop_capabilities();
+
+	if (rc == 0)
+		rc = no_new_privileges();
+	if (rc == 0) {
+		ctx = seccomp_init(SCMP_ACT_KILL_PROCESS);
+		rc = ctx ? 0 : -ENOMEM;
+	}
+	if (rc == 0)
+		rc = allow(ctx, closer_calls, ARRAY_SIZE(closer_calls));
+	if (rc == 0)
+		rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, CALL(clone), 1,
+		                      SCMP_A0(SCMP_CMP_EQ, CLONE_FILES | SIGCHLD, 0));
+	if (rc == 0)
+		rc = seccomp_load(ctx);
+	if (ctx)
+		seccomp_release(ctx);
+	return rc;
+}
+
 int sandbox_enter(const struct sandbox_config *config, struct err *err)
 {
 	scmp_filter_ctx ctx;
@@ -147,8 +185,9 @@ int sandbox_enter(const struct sandbox_config *config, struct err *err)
 
 	if (rc < 0)
 		return err_errno(err, rc, "giving up capabilities");
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-		return err_errno(err, -errno, "PR_SET_NO_NEW_PRIVS");
+	rc = no_new_privileges();
+	if (rc < 0)
+		return err_errno(err, rc, "PR_SET_NO_NEW_PRIVS");
 	ctx = seccomp_init(SCMP_ACT_KILL_PROCESS);
 	if (!ctx)
 		return err_errno(err, -ENOMEM, "system call filter");

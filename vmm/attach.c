@@ -26,6 +26,7 @@
 
 #include "vmm/control_path.h"
 #include "vmm/fd.h"
+#include "vmm/listener.h"
 #include "vmm/util.h"
 
 #define PIECE 4096
@@ -45,7 +46,8 @@ struct client {
 struct attach {
 	struct loop *loop;
 	struct control_listener listener;
-	struct loop_source accept_src, pair_src;
+	struct listener accepting;
+	struct loop_source pair_src;
 	int pair[2]; /* the guest's end, ours */
 	int guest;   /* the guest's end once more: its loop takes each descriptor once */
 	uint64_t end;
@@ -190,15 +192,13 @@ static void on_client(struct loop_source *src, uint32_t events)
 	watch_pair(con);
 }
 
-static void on_accept(struct loop_source *src, uint32_t events)
+static void on_accept(struct listener *l, int fd)
 {
 	static const char full[] = "trivm: too many are attached already\r\n";
-	struct attach *con = container_of(src, struct attach, accept_src);
-	int fd = accept4(con->listener.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	struct attach *con = container_of(l, struct attach, accepting);
 	uint64_t shown = con->end > ATTACH_SHOWN ? con->end - ATTACH_SHOWN : 0;
 
-	(void)events;
-	for (unsigned i = 0; fd >= 0 && i < ATTACH_CLIENTS_MAX; i++) {
+	for (unsigned i = 0; i < ATTACH_CLIENTS_MAX; i++) {
 		struct client *c = &con->clients[i];
 
 		if (c->console)
@@ -213,7 +213,7 @@ static void on_accept(struct loop_source *src, uint32_t events)
 			watch(c);
 		return;
 	}
-	if (fd >= 0 && send(fd, full, sizeof(full) - 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
+	if (send(fd, full, sizeof(full) - 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
 		/* It sees the end all the same. */
 	}
 	fd_close(&fd);
@@ -269,7 +269,8 @@ int attach_open(struct attach **out, struct loop *loop, const char *path, int fd
 	else
 		rc = control_listen(&con->listener, path, err);
 	if (rc == 0) {
-		rc = loop_add(loop, &con->accept_src, con->listener.fd, EPOLLIN, on_accept);
+		rc = listener_start(&con->accepting, loop, con->listener.fd, "console socket",
+		                    on_accept);
 		if (rc == 0)
 			rc = loop_add(loop, &con->pair_src, con->pair[1], EPOLLIN, on_pair);
 		if (rc < 0)
@@ -293,7 +294,7 @@ void attach_close(struct attach *con)
 	for (unsigned i = 0; i < ATTACH_CLIENTS_MAX; i++)
 		if (con->clients[i].console)
 			client_close(&con->clients[i]);
-	loop_remove(&con->accept_src);
+	listener_stop(&con->accepting);
 	loop_remove(&con->pair_src);
 	control_unlisten(&con->listener);
 	fd_close(&con->guest);

@@ -36,12 +36,12 @@
 #include "vmm/clock.h"
 #include "vmm/fd.h"
 #include "vmm/json_text.h"
+#include "vmm/listener.h"
 #include "vmm/log.h"
 #include "vmm/turns.h"
 #include "vmm/util.h"
 
-#define ACCEPT_BATCH 8
-#define EVENTS_MAX   64
+#define EVENTS_MAX 64
 
 /* Bytes [at, len) of @data are to be used; freed when empty. */
 struct buffer {
@@ -73,7 +73,7 @@ struct control {
 	struct jsonrpc rpc;
 	struct loop *loop;
 	struct control_listener listener;
-	struct loop_source accept_src;
+	struct listener accepting;
 	struct log_limit limit;
 	unsigned nr_clients, nr_subscribers;
 	struct turns turns; /* of slow requests */
@@ -155,8 +155,7 @@ static void client_close(struct client *c)
 	control->nr_subscribers -= c->subscribed;
 	control->nr_clients--;
 	c->control = NULL;
-	/* accept() may have failed for want of descriptors: now there is one. */
-	loop_change(&control->accept_src, EPOLLIN);
+	listener_resume(&control->accepting); /* there may have been no descriptor */
 }
 
 /* As much as it takes now. False: it is gone. */
@@ -394,28 +393,9 @@ static void welcome(struct control *control, int fd)
 	control->nr_clients++;
 }
 
-static void on_accept(struct loop_source *src, uint32_t events)
+static void on_accept(struct listener *l, int fd)
 {
-	struct control *control = container_of(src, struct control, accept_src);
-
-	(void)events;
-	for (unsigned i = 0; i < ACCEPT_BATCH; i++) {
-		int fd = accept4(control->listener.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-
-		if (fd >= 0) {
-			loop_change(src, EPOLLIN);
-			welcome(control, fd);
-			continue;
-		}
-		if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
-			/* It would call again at once, for ever; so, only for the next one, or when
-			 * a client goes. */
-			log_limited(&control->limit, LOG_WARN, "control socket: %s",
-			            strerror(errno));
-			loop_change(src, EPOLLIN | EPOLLET);
-		}
-		return;
-	}
+	welcome(container_of(l, struct control, accepting), fd);
 }
 
 /* --- Notifications --- */
@@ -600,7 +580,8 @@ int control_open(struct control **out, struct loop *loop, const char *path,
 	pthread_mutex_init(&control->lock, NULL);
 	rc = control_listen(&control->listener, path, err);
 	if (rc == 0) {
-		rc = loop_add(loop, &control->accept_src, control->listener.fd, EPOLLIN, on_accept);
+		rc = listener_start(&control->accepting, loop, control->listener.fd,
+		                    "control socket", on_accept);
 		if (rc < 0)
 			err_errno(err, rc, "control socket");
 	}
@@ -617,7 +598,7 @@ void control_close(struct control *control)
 	if (!control)
 		return;
 	drain_events(control);
-	loop_remove(&control->accept_src);
+	listener_stop(&control->accepting);
 	control_unlisten(&control->listener);
 	for (unsigned i = 0; i < CONTROL_CLIENTS_MAX; i++) {
 		struct client *c = &control->clients[i];

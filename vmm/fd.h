@@ -20,6 +20,12 @@ void fd_close(int *fd);
  */
 int fd_shared_memory(const char *name, uint64_t size, unsigned flags);
 
+/*
+ * As many descriptors as the hard limit allows, from here on. What stays the soft limit is for
+ * programs that use select(), which this one does not.
+ */
+void fd_raise_limit(void);
+
 /* eventfd: a non-blocking one at 0, or a negative errno. */
 int fd_eventfd(void);
 void fd_signal(int eventfd); /* add 1; never blocks if no other process has the eventfd */
@@ -43,6 +49,16 @@ uint64_t fd_drain(int fd);
  * has changed.
  */
 int fd_renew(int eventfd);
+
+/*
+ * Is @fd an eventfd? Asks the kernel only, never the file system of a file that @fd may be: such a
+ * one may not answer. 1, 0, or -ENOSYS: this host can tell in none of the ways that there are.
+ * Asynchronous I/O is one, which fd_shared_prepare() gets ready. fd_shared.c. Any thread.
+ */
+int fd_is_eventfd(int fd);
+
+/* What fd_signal_shared() and fd_is_eventfd() need: now, because a sandbox forbids it later. */
+void fd_shared_prepare(void);
 
 /*
  * The count of an eventfd, which stays there (proc(5), fdinfo). 0 or a negative errno: there is no

@@ -20,6 +20,8 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -31,9 +33,9 @@
 #define AIO_EVENTS 256
 
 static pthread_mutex_t aio_lock = PTHREAD_MUTEX_INITIALIZER;
-static aio_context_t aio_context; /* 0: none */
-static pid_t aio_owner;           /* a child of fork() does not inherit the context */
-static int aio_file = -1;
+static aio_context_t aio_context;        /* 0: none */
+static pid_t aio_owner;                  /* a child of fork() does not inherit the context */
+static int aio_file = -1, aio_null = -1; /* readable; for writing only */
 
 static bool ready(int fd, short events)
 {
@@ -64,6 +66,8 @@ static aio_context_t context(int *file)
 		aio_context = 0;
 		if (aio_file < 0)
 			aio_file = fd_shared_memory("signal", 1, 0);
+		if (aio_null < 0)
+			aio_null = open("/dev/null", O_WRONLY | O_CLOEXEC);
 		if (aio_file >= 0 && syscall(SYS_io_setup, AIO_EVENTS, &aio_context) < 0)
 			aio_context = 0;
 	}
@@ -102,6 +106,50 @@ void fd_signal_shared(int eventfd)
 {
 	if (!signal_by_aio(eventfd) && ready(eventfd, POLLOUT))
 		fd_signal(eventfd);
+}
+
+/*
+ * An asynchronous read that names @fd as the eventfd to signal, of a file that cannot be read. The
+ * kernel looks at the eventfd first: EINVAL if it is none, EBADF for the file otherwise.
+ */
+static int is_eventfd_by_aio(int fd)
+{
+	int file;
+	uint8_t byte;
+	aio_context_t ctx = context(&file);
+	struct iocb read_one = {
+		.aio_lio_opcode = IOCB_CMD_PREAD,
+		.aio_fildes = (uint32_t)aio_null,
+		.aio_buf = (uintptr_t)&byte,
+		.aio_nbytes = 1,
+		.aio_flags = IOCB_FLAG_RESFD,
+		.aio_resfd = (uint32_t)fd,
+	};
+	struct iocb *list = &read_one;
+
+	if (!ctx || aio_null < 0 || syscall(SYS_io_submit, ctx, 1, &list) >= 0)
+		return -ENOSYS;
+	return errno == EBADF ? 1 : errno == EINVAL ? 0 : -ENOSYS;
+}
+
+int fd_is_eventfd(int fd)
+{
+	static const char eventfd_name[] = "anon_inode:[eventfd]";
+	char path[32], name[sizeof(eventfd_name) + 1];
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	n = readlink(path, name, sizeof(name));
+	if (n < 0)
+		return is_eventfd_by_aio(fd);
+	return n == sizeof(eventfd_name) - 1 && memcmp(name, eventfd_name, (size_t)n) == 0;
+}
+
+void fd_shared_prepare(void)
+{
+	int file;
+
+	context(&file);
 }
 
 int fd_renew(int eventfd)

@@ -425,6 +425,7 @@ int run_main(int argc, char **argv)
 	}
 	if (s->config.verbose)
 		log_set_level(s->config.verbose > 1 ? LOG_DEBUG : LOG_INFO);
+	fd_raise_limit();
 	status = session_run(s);
 	session_close(s);
 	return status;

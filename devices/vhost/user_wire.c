@@ -141,9 +141,15 @@ static int wait_for(int fd, short events, int64_t deadline)
 
 /* --- Out --- */
 
+/*
+ * Room for all descriptors that one message of a Unix socket can have (SCM_MAX_FD): more than
+ * VU_FDS_MAX are an error, but the kernel would close those that have no room on this thread.
+ */
+#define CONTROL_FDS 253
+
 union control {
 	struct cmsghdr align;
-	char buf[CMSG_SPACE(sizeof(int) * VU_FDS_MAX)];
+	char buf[CMSG_SPACE(sizeof(int) * CONTROL_FDS)];
 };
 
 static void attach(struct msghdr *m, union control *c, const int *fds, unsigned nr)
@@ -198,6 +204,7 @@ void vu_rx_init(struct vu_rx *rx)
 {
 	rx->nr_fds = 0;
 	rx->takes_no_fds = false;
+	rx->close_fd = NULL;
 	vu_rx_reset(rx);
 }
 
@@ -207,14 +214,22 @@ void vu_rx_init_plain(struct vu_rx *rx)
 	rx->takes_no_fds = true;
 }
 
+static void drop_fd(const struct vu_rx *rx, int *fd)
+{
+	if (rx->close_fd)
+		rx->close_fd(rx->opaque, fd);
+	else
+		fd_close(fd);
+}
+
 void vu_rx_reset(struct vu_rx *rx)
 {
-	bool takes_no_fds = rx->takes_no_fds;
-
 	for (unsigned i = 0; i < rx->nr_fds; i++)
-		fd_close(&rx->fds[i]);
-	memset(rx, 0, sizeof(*rx));
-	rx->takes_no_fds = takes_no_fds;
+		drop_fd(rx, &rx->fds[i]);
+	memset(&rx->msg, 0, sizeof(rx->msg));
+	rx->got = 0;
+	rx->nr_fds = 0;
+	rx->had_fds = false;
 	for (unsigned i = 0; i < VU_FDS_MAX; i++)
 		rx->fds[i] = -1;
 }
@@ -245,7 +260,7 @@ static int keep_fds(struct vu_rx *rx, struct msghdr *m)
 			if (rx->nr_fds < VU_FDS_MAX) {
 				rx->fds[rx->nr_fds++] = fd;
 			} else {
-				fd_close(&fd);
+				drop_fd(rx, &fd);
 				rc = -EPROTO;
 			}
 		}

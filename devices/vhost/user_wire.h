@@ -235,6 +235,12 @@ struct vu_rx {
 	int fds[VU_FDS_MAX];
 	bool takes_no_fds; /* vu_rx_init_plain() */
 	bool had_fds;      /* with takes_no_fds: some came, and the kernel dropped them */
+	/*
+	 * Closes a descriptor that the peer sent and nobody took; NULL: fd_close(). close() can wait
+	 * for the peer. Set after vu_rx_init(), which vu_rx_reset() leaves alone.
+	 */
+	void (*close_fd)(void *opaque, int *fd);
+	void *opaque;
 };
 
 void vu_rx_init(struct vu_rx *rx);

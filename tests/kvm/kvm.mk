@@ -22,10 +22,15 @@ $(BUILD)/tests/vupeer: tests/kvm/vupeer.c $(BUILD)/libtrivm.a
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^
 
+$(BUILD)/tests/switchfront: tests/kvm/switchfront.c tests/unit/switch_rig.h $(BUILD)/libtrivm-switch.a \
+		$(BUILD)/libtrivm.a
+	@mkdir -p $(@D)
+	$(call do,CC,$@)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $(filter %.c %.a,$^) -lcmocka $(SWITCH_LIBS)
+
 $(BUILD)/tests/fusedisk: tests/kvm/fusedisk.c
 	@mkdir -p $(@D)
 	$(call do,CC,$@)$(CC) $(PROGRAM_CFLAGS) -o $@ $<
 
 .PHONY: kvm-bins
 kvm-bins: baremetal $(BUILD)/tests/ctlflood $(BUILD)/tests/fusedisk $(BUILD)/tests/pty \
-	$(BUILD)/tests/netpeer $(BUILD)/tests/switchpeer $(BUILD)/tests/vupeer
+	$(BUILD)/tests/netpeer $(BUILD)/tests/switchfront $(BUILD)/tests/switchpeer $(BUILD)/tests/vupeer
