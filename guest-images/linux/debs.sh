@@ -281,3 +281,13 @@ debs_source_entries() {
 		grep -F -e "$described" | cut -d'|' -f2 | sort -u)
 	[ $number -gt 0 ]
 }
+
+# debs_ext4 DIR IMAGE SIZE OPTION...: a file system with what is in DIR; the options are mke2fs's. Everything in it is
+# root's, also where an ordinary user makes it: a setuid program of another's would make root somebody else ("mount:
+# must be superuser"). By fakeroot, as not every host has namespaces for its users.
+debs_ext4() {
+	local dir=$1 image=$2 size=$3 as_root=()
+	shift 3
+	[ "$(id -u)" = 0 ] || as_root=(fakeroot)
+	"${as_root[@]}" mke2fs -q -t ext4 -E root_owner=0:0 "$@" -d "$dir" "$image" "$size" >/dev/null
+}
