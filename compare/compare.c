@@ -9,6 +9,7 @@
 #include "compare/compare.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <libgen.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -29,6 +30,8 @@
 #include "vmm/clock.h"
 #include "vmm/exit_status.h"
 #include "vmm/guest_image.h"
+#include "vmm/fd.h"
+#include "vmm/file.h"
 #include "vmm/json_text.h"
 #include "vmm/log.h"
 #include "vmm/util.h"
@@ -299,12 +302,17 @@ static int write_one(const struct session *s, const char *name,
 {
 	char path[PATH_MAX];
 	FILE *out;
-	int rc = 0;
+	int rc = 0, fd;
 
 	snprintf(path, sizeof(path), "%.4000s/%s", s->options.out, name);
-	out = fopen(path, "we");
-	if (!out)
-		return err_errno(err, -errno, "--out %s: %s", s->options.out, name);
+	fd = file_create("--out: ", path, O_WRONLY | O_TRUNC, 0666, err);
+	if (fd < 0)
+		return fd;
+	out = fdopen(fd, "w");
+	if (!out) {
+		fd_close(&fd);
+		return err_errno(err, -ENOMEM, "--out %s: %s", s->options.out, name);
+	}
 	write(out, doc);
 	if (ferror(out) | fclose(out))
 		rc = err_errno(err, -EIO, "--out %s: %s", s->options.out, name);

@@ -21,6 +21,8 @@
 #ifndef TRIVM_SWITCH_GUEST_H
 #define TRIVM_SWITCH_GUEST_H
 
+#include <sys/stat.h>
+
 #include "devices/vhost/user_wire.h"
 #include "devices/virtio/queue.h"
 #include "switch/fabric.h"
@@ -106,6 +108,7 @@ struct guest {
 	struct guest_config config;
 
 	/* guest_conn.c */
+	struct stat bound; /* the file of listen_fd */
 	int listen_fd, fd, timer_fd;
 	struct listener listen;
 	struct loop_source socket, timer;

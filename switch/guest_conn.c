@@ -27,6 +27,7 @@
 #include "switch/sw.h"
 #include "vmm/clock.h"
 #include "vmm/fd.h"
+#include "vmm/socket_file.h"
 #include "vmm/util.h"
 
 #define MESSAGES_A_TURN 16 /* of one front-end, before others have their turn */
@@ -243,23 +244,6 @@ static int address(struct sockaddr_un *a, const char *path, struct err *err)
 	return 0;
 }
 
-/* A socket that nobody listens on any more, left over by someone who was killed. */
-static bool is_stale(const struct sockaddr_un *a)
-{
-	struct stat st;
-	bool stale;
-	int fd;
-
-	if (lstat(a->sun_path, &st) < 0 || !S_ISSOCK(st.st_mode))
-		return false;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return false;
-	stale = connect(fd, (const struct sockaddr *)a, sizeof(*a)) < 0 && errno == ECONNREFUSED;
-	fd_close(&fd);
-	return stale;
-}
-
 static int listen_at(struct guest *g, struct err *err)
 {
 	struct sockaddr_un a;
@@ -270,15 +254,10 @@ static int listen_at(struct guest *g, struct err *err)
 	g->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (g->listen_fd < 0)
 		return err_errno(err, -errno, "--port %s", g->config.path);
-	rc = bind(g->listen_fd, (struct sockaddr *)&a, sizeof(a));
-	if (rc < 0 && errno == EADDRINUSE && is_stale(&a)) {
-		unlink(a.sun_path);
-		rc = bind(g->listen_fd, (struct sockaddr *)&a, sizeof(a));
-	}
+	rc = socket_file_bind(g->listen_fd, SOCK_STREAM, &a, &g->bound);
 	if (rc < 0) {
-		rc = -errno;
 		fd_close(&g->listen_fd);
-		return rc == -EADDRINUSE
+		return rc == -EADDRINUSE || rc == -EEXIST
 		               ? err_set(err, rc,
 		                         "--port %s: the path is taken: another switch listens "
 		                         "there, or it is no socket; give another path or add "
@@ -286,8 +265,6 @@ static int listen_at(struct guest *g, struct err *err)
 		                         g->config.path)
 		               : err_errno(err, rc, "--port %s: listening", g->config.path);
 	}
-	if (listen(g->listen_fd, 4) < 0)
-		return err_errno(err, -errno, "--port %s: listening", g->config.path);
 	rc = listener_start(&g->listen, &g->sw->loop, g->listen_fd, g->port.name, on_listen);
 	return rc < 0 ? err_errno(err, rc, "--port %s", g->config.path) : 0;
 }
@@ -342,8 +319,9 @@ void guest_close(struct guest *g)
 	if (g->fd >= 0)
 		disconnect(g, NULL);
 	listener_stop(&g->listen);
+	/* Not a successor's, which took the path after somebody had removed ours. */
 	if (g->listen_fd >= 0)
-		unlink(g->config.path);
+		socket_file_unlink(g->config.path, &g->bound);
 	fd_close(&g->listen_fd);
 	loop_remove(&g->timer);
 	fd_close(&g->timer_fd);

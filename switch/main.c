@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* trivm-switch: from the command line to the main loop and back. */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +19,7 @@
 #include "switch/uplink.h"
 #include "switch/watchdog.h"
 #include "vmm/fd.h"
+#include "vmm/file.h"
 #include "vmm/log.h"
 #include "vmm/process.h"
 #include "vmm/util.h"
@@ -117,6 +119,19 @@ static int open_uplink(struct session *s, const struct uplink_options *o, struct
 	return 0;
 }
 
+static int open_stats(struct session *s, const char *path, struct err *err)
+{
+	int fd = file_create("--stats ", path, O_WRONLY | O_TRUNC, 0666, err);
+
+	if (fd < 0)
+		return fd;
+	s->stats = fdopen(fd, "w");
+	if (s->stats)
+		return 0;
+	fd_close(&fd);
+	return err_errno(err, -ENOMEM, "--stats %s", path);
+}
+
 static int open_all(struct session *s, const struct options *o, struct err *err)
 {
 	static char stdout_buffer[4096]; /* until exit() */
@@ -142,9 +157,9 @@ static int open_all(struct session *s, const struct options *o, struct err *err)
 	 */
 	setvbuf(stdout, stdout_buffer, _IOFBF, sizeof(stdout_buffer));
 	if (o->stats) {
-		s->stats = fopen(o->stats, "we");
-		if (!s->stats)
-			return err_errno(err, -errno, "--stats %s", o->stats);
+		rc = open_stats(s, o->stats, err);
+		if (rc < 0)
+			return rc;
 	}
 	for (unsigned i = 0; i < o->nr_uplinks && rc == 0; i++) {
 		rc = open_uplink(s, &o->uplinks[i], err);

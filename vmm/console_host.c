@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "vmm/fd.h"
+#include "vmm/file.h"
 #include "vmm/util.h"
 
 static int parse_where(struct console_options *o, const char *where, struct err *err)
@@ -128,8 +129,9 @@ static int open_any(struct console_host *h, const struct console_options *o, str
 		rc = open_pty(h, err);
 		break;
 	case CONSOLE_FILE:
-		h->out = open(o->path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-		return h->out < 0 ? err_errno(err, -errno, "--console file:%s", o->path) : 0;
+		rc = file_create("--console file:", o->path, O_WRONLY | O_TRUNC, 0666, err);
+		h->out = rc < 0 ? -1 : rc;
+		return rc < 0 ? rc : 0;
 	case CONSOLE_SOCKET:
 		rc = open_socket(h, o->path, err);
 		break;

@@ -22,11 +22,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "vmm/fd.h"
+#include "vmm/socket_file.h"
 
 #define SOCK_SUFFIX ".sock"
 #define BACKLOG     64
@@ -137,27 +137,6 @@ static int probe(const char *path)
 	return rc;
 }
 
-/* The directory that @path is in, open and locked against other removers. */
-static int lock_dir_of(const char *path)
-{
-	char dir[CONTROL_PATH_MAX];
-	const char *slash = strrchr(path, '/');
-	size_t len = slash ? (size_t)(slash - path) : 0;
-	int fd;
-
-	snprintf(dir, sizeof(dir), "%.*s", (int)len, path);
-	fd = open(!slash ? "." : len ? dir : "/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	if (flock(fd, LOCK_EX) < 0) {
-		int rc = -errno;
-
-		fd_close(&fd);
-		return rc;
-	}
-	return fd;
-}
-
 /* Remove the socket at @path if its process is gone. 0: the place is free. */
 static int remove_dead(const char *path)
 {
@@ -168,7 +147,7 @@ static int remove_dead(const char *path)
 		return errno == ENOENT ? 0 : -errno;
 	if (!S_ISSOCK(st.st_mode))
 		return -EEXIST;
-	lock = lock_dir_of(path);
+	lock = socket_file_lock(path);
 	if (lock < 0)
 		return lock;
 	switch (probe(path)) {
@@ -227,7 +206,6 @@ static int move_into_place(const char *aside, const char *path)
 static int listen_at(struct control_listener *l, const char *path)
 {
 	char aside[CONTROL_PATH_MAX];
-	struct stat st;
 	int rc = bind_aside(l->fd, path, aside);
 
 	if (rc < 0)
@@ -242,15 +220,13 @@ static int listen_at(struct control_listener *l, const char *path)
 			break;
 		rc = -EADDRINUSE;
 	}
-	if (rc == 0 && lstat(path, &st) < 0)
+	if (rc == 0 && lstat(path, &l->bound) < 0)
 		rc = -errno;
 	if (rc < 0) {
 		unlink(aside);
 		return rc;
 	}
 	snprintf(l->path, sizeof(l->path), "%s", path);
-	l->dev = st.st_dev;
-	l->ino = st.st_ino;
 	return 0;
 }
 
@@ -275,13 +251,10 @@ int control_listen(struct control_listener *l, const char *path, struct err *err
 
 void control_unlisten(struct control_listener *l)
 {
-	struct stat st;
-
 	if (l->fd < 0)
 		return;
-	/* Another's, if somebody removed ours and a VM of the same name has started since. */
-	if (lstat(l->path, &st) == 0 && st.st_dev == l->dev && st.st_ino == l->ino)
-		unlink(l->path);
+	/* Not another's, if somebody removed ours and a VM of the same name has started since. */
+	socket_file_unlink(l->path, &l->bound);
 	fd_close(&l->fd);
 }
 

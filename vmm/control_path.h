@@ -38,8 +38,7 @@ int control_path(char path[CONTROL_PATH_MAX], const char *name, const char *suff
 struct control_listener {
 	int fd;
 	char path[CONTROL_PATH_MAX];
-	dev_t dev;
-	ino_t ino;
+	struct stat bound;
 };
 
 /*

@@ -17,6 +17,7 @@
 
 #include "vmm/exit_status.h"
 #include "vmm/fd.h"
+#include "vmm/file.h"
 
 __attribute__((noreturn)) static void wait_for(pid_t child, int fd)
 {
@@ -61,36 +62,56 @@ int daemon_fork(struct daemon *d, struct err *err)
 
 int daemon_open_log(struct daemon *d, const char *path, bool ours, struct err *err)
 {
+	const int flags = O_WRONLY | O_APPEND;
+	int fd;
+
+	if (ours)
+		fd = file_claim("", path, flags, 0600, err);
+	else
+		fd = file_create("--log-file ", path, flags, 0600, err);
+	if (fd < 0)
+		return fd;
+	d->log_fd = fd;
 	if (ours)
 		snprintf(d->log_path, sizeof(d->log_path), "%s", path);
-	d->log_fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0600);
-	return d->log_fd < 0 ? err_errno(err, -errno, "--log-file %s", path) : 0;
+	return 0;
 }
 
 static int write_pid(struct daemon *d, struct err *err)
 {
 	char text[16];
 	int n = snprintf(text, sizeof(text), "%d\n", (int)getpid());
-	int fd = open(d->pid_file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-	int rc = fd < 0 ? -errno : fd_write_full(fd, text, (size_t)n);
+	int fd = file_claim("--pid-file ", d->pid_file, O_WRONLY, 0644, err);
+	int rc = 0;
 
-	fd_close(&fd);
-	d->pid_written = rc == 0;
-	return rc < 0 ? err_errno(err, rc, "--pid-file %s", d->pid_file) : 0;
+	if (fd < 0)
+		return fd;
+	/* Only now: what is in it belongs to who has it. A FIFO or terminal has no length. */
+	if (ftruncate(fd, 0) < 0 && errno != EINVAL)
+		rc = -errno;
+	if (rc == 0)
+		rc = fd_write_full(fd, text, (size_t)n);
+	if (rc < 0) {
+		file_unclaim(&fd, d->pid_file);
+		return err_errno(err, rc, "--pid-file %s", d->pid_file);
+	}
+	d->pid_fd = fd; /* the lock is ours until the end */
+	return 0;
 }
 
 int daemon_ready(struct daemon *d, struct err *err)
 {
 	int null, rc;
 
-	if (d->pid_file && !d->pid_written) {
+	if (d->pid_file && d->pid_fd < 0) {
 		rc = write_pid(d, err);
 		if (rc < 0)
 			return rc;
 	}
 	if (d->log_fd >= 0)
 		dup2(d->log_fd, STDERR_FILENO);
-	fd_close(&d->log_fd);
+	if (!d->log_path[0]) /* ours stays open for daemon_close() */
+		fd_close(&d->log_fd);
 	if (d->ready_fd < 0)
 		return 0;
 	if (d->announce)
@@ -110,11 +131,11 @@ void daemon_close(struct daemon *d)
 {
 	struct stat st;
 
-	if (d->pid_written)
-		unlink(d->pid_file);
-	d->pid_written = false;
-	if (d->log_path[0] && stat(d->log_path, &st) == 0 && st.st_size == 0)
-		unlink(d->log_path);
+	if (d->pid_fd >= 0)
+		file_unclaim(&d->pid_fd, d->pid_file);
+	/* An empty log is of no use. Only our own: a start that failed may have found another's. */
+	if (d->log_path[0] && d->log_fd >= 0 && fstat(d->log_fd, &st) == 0 && st.st_size == 0)
+		file_unclaim(&d->log_fd, d->log_path);
 	d->log_path[0] = '\0';
 	fd_close(&d->log_fd);
 	fd_close(&d->ready_fd);

@@ -15,7 +15,7 @@ struct daemon {
 	int log_fd;           /* where stderr goes when it is ready; -1: nowhere else */
 	char log_path[256];   /* of a log that is removed at the end if it is empty; "": none is */
 	const char *pid_file; /* written when it is ready, removed at the end; NULL: none */
-	bool pid_written;
+	int pid_fd;           /* of the pid file, which is locked; -1: none was written */
 	const char *announce; /* printed on stdout when it is ready; NULL: nothing */
 };
 

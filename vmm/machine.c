@@ -17,6 +17,7 @@
 #include "arch/x86/tables.h"
 #include "vmm/clock.h"
 #include "vmm/fd.h"
+#include "vmm/file.h"
 #include "vmm/log.h"
 #include "vmm/util.h"
 
@@ -72,6 +73,7 @@ static int build_vm(struct machine *m, struct err *err)
 		.kvm_path = c->kvm_path,
 		.cpus = c->cpus,
 		.irqchip = c->irqchip,
+		.nested = c->nested != 0,
 		.ram = {.size = c->memory,
 	                .hole_start = LAYOUT_HOLE_START,
 	                .hole_end = LAYOUT_HOLE_END,
@@ -415,9 +417,9 @@ static int dump_fdt(struct machine *m, struct err *err)
 		return err_errno(err, -ENOMEM, "--dump-fdt %s", path);
 	rc = fdt_build(&m->platform, &chosen, buf, LAYOUT_FDT_MAX, &len, err);
 	if (rc == 0) {
-		fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-		rc = fd < 0 ? -errno : fd_write_full(fd, buf, len);
-		if (rc < 0)
+		fd = file_create("--dump-fdt ", path, O_WRONLY | O_TRUNC, 0666, err);
+		rc = fd < 0 ? fd : fd_write_full(fd, buf, len);
+		if (fd >= 0 && rc < 0)
 			err_errno(err, rc, "--dump-fdt %s", path);
 		fd_close(&fd);
 	}

@@ -407,7 +407,7 @@ int run_main(int argc, char **argv)
 	/* Static: it is large, and there is one. */
 	static struct session session = {.signal_fd = -1,
 	                                 .look_fd = -1,
-	                                 .daemon = {.ready_fd = -1, .log_fd = -1},
+	                                 .daemon = {.ready_fd = -1, .log_fd = -1, .pid_fd = -1},
 	                                 .kernel = {.fd = -1},
 	                                 .loop = {.epfd = -1, .wakefd = -1}};
 	struct session *s = &session;

@@ -37,6 +37,7 @@
 #include "devices/net/pcap.h"
 #include "vmm/clock.h"
 #include "vmm/fd.h"
+#include "vmm/file.h"
 #include "vmm/log.h"
 #include "vmm/util.h"
 
@@ -79,13 +80,13 @@ struct pcap_writer {
 };
 
 /* An empty file that nobody else captures to, or -1 and why in *@rc. */
-static int open_file(const char *path, int *rc)
+static int open_file(const char *path, int *rc, struct err *err)
 {
 	/* Non-blocking: a FIFO that nobody reads is an error and not a wait for ever. */
-	int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0666);
+	int fd = file_create("pcap=", path, O_WRONLY | O_NONBLOCK, 0666, err);
 	struct stat st;
 
-	*rc = fd < 0 ? -errno : 0;
+	*rc = fd < 0 ? fd : 0;
 	if (fd < 0)
 		return -1;
 	if (fcntl(fd, F_SETFL, 0) < 0 || fstat(fd, &st) < 0) {
@@ -100,7 +101,7 @@ static int open_file(const char *path, int *rc)
 	return fd;
 }
 
-static int open_error(const char *path, int rc, struct err *err)
+static int open_error(const char *path, int rc, bool opened, struct err *err)
 {
 	if (rc == -EBUSY)
 		return err_set(err, rc,
@@ -109,6 +110,8 @@ static int open_error(const char *path, int rc, struct err *err)
 	if (rc == -ENXIO)
 		return err_set(err, rc, "pcap=%s: nobody reads this FIFO: start its reader first",
 		               path);
+	if (!opened && rc != -ENOMEM) /* file_create() said why */
+		return rc;
 	return err_errno(err, rc, "pcap=%s: cannot write a capture there", path);
 }
 
@@ -235,7 +238,7 @@ int pcap_open(struct pcap_writer **pcap, const char *path, struct err *err)
 	w->fill.bytes = malloc(PCAP_BUFFER);
 	w->spare.bytes = malloc(PCAP_BUFFER);
 	if (w->path && w->fill.bytes && w->spare.bytes)
-		w->fd = open_file(path, &rc);
+		w->fd = open_file(path, &rc, err);
 	if (rc == 0)
 		rc = fd_write_full(w->fd, &header, sizeof(header));
 	if (rc == 0) {
@@ -244,9 +247,11 @@ int pcap_open(struct pcap_writer **pcap, const char *path, struct err *err)
 		w->users = rc == 0 ? 2 : 1;
 	}
 	if (rc < 0) {
+		bool opened = w->fd >= 0;
+
 		pthread_mutex_lock(&w->lock);
 		release(w);
-		return open_error(path, rc, err);
+		return open_error(path, rc, opened, err);
 	}
 	*pcap = w;
 	return 0;

@@ -28,6 +28,7 @@
 #include "devices/net/port_priv.h"
 #include "vmm/fd.h"
 #include "vmm/log.h"
+#include "vmm/socket_file.h"
 
 #define RETRY_FIRST_MS 10
 #define RETRY_MAX_MS   1000
@@ -52,55 +53,35 @@ int socket_connect(int fd, const struct sockaddr_un *addr)
 	return connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) < 0 ? -errno : 0;
 }
 
-/* Does a socket of that type answer at @addr? 0: no; 1: yes; negative: cannot tell */
-static int answered(const struct sockaddr_un *addr, int type)
-{
-	int fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	int rc = fd < 0 ? -errno : socket_connect(fd, addr);
-
-	fd_close(&fd);
-	if (rc == -ECONNREFUSED || rc == -ENOENT)
-		return 0;
-	/* Somebody's, too: a queue that is full, one that is connected to another, another type. */
-	return rc == 0 || rc == -EAGAIN || rc == -EPERM || rc == -EPROTOTYPE ? 1 : rc;
-}
-
 int socket_bind(int fd, int type, const char *path, struct stat *bound, struct err *err)
 {
 	struct sockaddr_un addr;
-	struct stat st;
 	int rc = socket_address(path, &addr, err);
 
 	if (rc < 0)
 		return rc;
-	if (lstat(path, &st) == 0) {
-		if (!S_ISSOCK(st.st_mode))
-			return err_set(err, -EEXIST,
-			               "socket %s: there is a file of another kind, which is "
-			               "not touched: name another path",
-			               path);
-		rc = answered(&addr, type);
-		if (rc == 1)
-			return err_set(err, -EADDRINUSE,
-			               "socket %s: another program listens there (ss -xlp): "
-			               "end it, connect to it, or name another path",
-			               path);
-		if (rc < 0)
-			return err_errno(err, rc, "socket %s: it is somebody else's", path);
-		unlink(path);
+	switch (rc = socket_file_bind(fd, type, &addr, bound)) {
+	case 0:
+		return 0;
+	case -EEXIST:
+		return err_set(err, rc,
+		               "socket %s: there is a file of another kind, which is not touched: "
+		               "name another path",
+		               path);
+	case -EADDRINUSE:
+		return err_set(
+			err, rc,
+			"socket %s: another program listens there (ss -xlp): end it, connect "
+			"to it, or name another path",
+			path);
+	default:
+		return err_errno(err, rc, "socket %s: cannot make a socket there", path);
 	}
-	if (bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 || lstat(path, bound) < 0)
-		return err_errno(err, -errno, "socket %s: cannot make a socket there", path);
-	return 0;
 }
 
 void socket_unlink(const char *path, const struct stat *bound)
 {
-	struct stat st;
-
-	/* By now it may be another's who took over the name. */
-	if (lstat(path, &st) == 0 && st.st_dev == bound->st_dev && st.st_ino == bound->st_ino)
-		unlink(path);
+	socket_file_unlink(path, bound);
 }
 
 int socket_peer_error(const char *path, int rc, struct err *err)
