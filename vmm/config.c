@@ -239,6 +239,8 @@ static const struct option options[] = {
 	{0, "log-file", "FILE", "add messages to FILE once the guest runs", STRING(log_file)},
 	{0, "hugepages", NULL, "guest memory from the host's 2 MiB huge pages", COUNT(hugepages)},
 	{0, "prealloc", NULL, "allocate all guest memory at the start", COUNT(prealloc)},
+	{0, "nested", NULL, "let the guest use VMX or SVM, to run virtual machines of its own",
+         COUNT(nested)},
 	{0, "boot", "auto|linux64|pvh|multiboot",
          "boot protocol (auto: what the kernel's file says)", SET(set_boot)},
 	{0, "irqchip", "split|kernel",

@@ -44,6 +44,7 @@ struct config {
 	enum on_reset on_reset;
 	/* Switches: how often each was given. */
 	unsigned daemonize;
+	unsigned nested; /* the guest may use the host's virtualization extensions */
 	unsigned hugepages, prealloc, fdt, test_device, verbose, help;
 	bool rng; /* an entropy device, and where */
 	struct virtio_options rng_options;

@@ -46,6 +46,11 @@ static void on_continued(struct session *s)
 		term_update();
 		chardev_accept_input(&s->com1);
 	}
+	/* The guest was stopped as well; on resuming its clock is told. */
+	if (s->machine && s->machine->vm.state == VM_RUNNING) {
+		vm_pause(&s->machine->vm);
+		vm_resume(&s->machine->vm);
+	}
 }
 
 int session_waiting_signal(struct session *s)

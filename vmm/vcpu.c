@@ -46,6 +46,15 @@ void vcpu_kick(struct vcpu *vcpu)
 	pthread_kill(vcpu->thread, KICK_SIGNAL);
 }
 
+/*
+ * Note in the guest's kvmclock that it did not run for a while, so that its watchdogs do not report
+ * the lost time as a lockup. A guest without kvmclock is left alone (EINVAL).
+ */
+static void was_paused(struct vcpu *vcpu)
+{
+	kvm_ioctl(vcpu->fd, KVM_KVMCLOCK_CTRL, NULL);
+}
+
 static void serve_pio(struct vm *vm, struct kvm_run *run)
 {
 	uint8_t *data = (uint8_t *)run + run->io.data_offset;
@@ -230,6 +239,13 @@ static int run_once(struct vcpu *vcpu)
 	if (ioctl(vcpu->fd, KVM_RUN, 0) == 0)
 		return 1;
 	if (errno == EINTR || errno == EAGAIN) {
+		/*
+		 * Not a kick of ours: the process was stopped (SIGSTOP, a debugger) and goes on,
+		 * maybe much later. One that did not stop us costs the guest a watchdog's round.
+		 */
+		if (errno == EINTR &&
+		    !__atomic_load_n(&vcpu->run->immediate_exit, __ATOMIC_RELAXED))
+			was_paused(vcpu);
 		__atomic_store_n(&vcpu->run->immediate_exit, 0, __ATOMIC_RELAXED);
 		counter_add(&vcpu->exits[VCPU_EXIT_INTERRUPTED], 1);
 		return 0;
@@ -251,8 +267,11 @@ static void *vcpu_thread(void *arg)
 	for (;;) {
 		int rc;
 
-		if (atomic_load(&vm->request) != VM_REQUEST_RUN && !vm_park(vm))
-			break;
+		if (atomic_load(&vm->request) != VM_REQUEST_RUN) {
+			if (!vm_park(vm))
+				break;
+			was_paused(vcpu);
+		}
 		if (!can_run) {
 			/* It cannot go on: it waits, as a halted CPU would, for the machine's end.
 			 */

@@ -65,6 +65,8 @@ static int create(struct vm *vm, const struct vm_config *config, struct err *err
 	if (rc == 0)
 		rc = cpu_model_init(&vm->model, vm->kvm.sys_fd, config->cpus, vm->kvm.tsc_deadline,
 		                    config->irqchip == IRQCHIP_SPLIT, err);
+	if (rc == 0)
+		rc = cpu_model_nested(&vm->model, config->nested, err);
 	return rc;
 }
 

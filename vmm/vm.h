@@ -56,6 +56,7 @@ struct vm_config {
 	const char *kvm_path;
 	unsigned cpus;
 	enum irqchip irqchip;
+	bool nested;
 	struct ram_config ram;
 };
 

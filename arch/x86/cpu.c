@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Theory of operation: a vCPU is the host's CPU as far as KVM can show it
- * (KVM_GET_SUPPORTED_CPUID), with three things of our own: the topology (one package, one core for
+ * (KVM_GET_SUPPORTED_CPUID), with four things of our own: the topology (one package, one core for
  * each vCPU, one thread a core), the features that depend on the interrupt controller that we
- * chose, and the vCPU's APIC id.
+ * chose, the vCPU's APIC id, and VMX and SVM only if the user wants them: they are a large
+ * part of the host's kernel that a guest could attack.
  *
  * MSRs keep KVM's reset values but for two that firmware would have set and that Linux looks at:
  * the MTRRs are on, with write-back as the default type (off would mean that all memory is
@@ -213,6 +214,26 @@ int cpu_model_init(struct cpu_model *model, int sys_fd, unsigned cpus, bool tsc_
 	e = find(model->cpuid, 0x80000008, 0);
 	if (e)
 		model->phys_bits = e->eax & 0xff;
+	return 0;
+}
+
+int cpu_model_nested(struct cpu_model *model, bool wanted, struct err *err)
+{
+	struct kvm_cpuid_entry2 *intel = find(model->cpuid, 1, 0);
+	struct kvm_cpuid_entry2 *amd = find(model->cpuid, 0x80000001, 0);
+	bool offered = (intel && (intel->ecx & BIT(5))) || (amd && (amd->ecx & BIT(2)));
+
+	if (wanted && !offered)
+		return err_set(err, -ENODEV,
+		               "--nested: this host's KVM offers guests neither VMX nor SVM; "
+		               "kvm_intel and kvm_amd do with the module parameter nested=1");
+	if (wanted)
+		return 0;
+	if (intel)
+		intel->ecx &= ~BIT(5); /* VMX */
+	if (amd)
+		amd->ecx &= ~BIT(2);    /* SVM */
+	drop(model->cpuid, 0x8000000a); /* SVM's features */
 	return 0;
 }
 

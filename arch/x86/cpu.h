@@ -26,6 +26,13 @@ struct cpu_model {
 /* Ask KVM what it supports. @sys_fd: /dev/kvm. Main thread; cpu_model_destroy() is idempotent. */
 int cpu_model_init(struct cpu_model *model, int sys_fd, unsigned cpus, bool tsc_deadline,
                    bool msi_ext_dest_id, struct err *err);
+
+/*
+ * Whether the guest may use the host's virtualization extensions. The host's KVM offers them
+ * (kvm_amd's and kvm_intel's parameter "nested"); -ENODEV if they are wanted and it does not.
+ */
+int cpu_model_nested(struct cpu_model *model, bool wanted, struct err *err);
+
 void cpu_model_destroy(struct cpu_model *model);
 
 /* Give vCPU @id (= its APIC id) its CPUID and MSRs. Before its first KVM_RUN. */

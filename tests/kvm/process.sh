@@ -100,7 +100,7 @@ flood_limited
 rm -f "$tmp/full"
 
 # The other commands say by their status that their output was lost.
-for words in help version list; do
+for words in help version; do
 	run_limited bash -c '"$1" "$2" >/dev/full' - "$trivm" $words
 	judge "process: trivm $words to a full disk" "1 120" 'standard output: (No space left|a write)'
 done
@@ -114,3 +114,32 @@ done
 ) 2>/dev/null
 read -r status <"$tmp/status"
 judge "process: trivm top ends with its reader, SIGPIPE ignored" 1
+
+# A guest learns from its clock that it was stopped, or Linux would report a lockup.
+paused() { # NAME COMMAND...: what stops and continues the VM "clock"
+	local name=$1
+	shift
+	: >"$tmp/out"
+	"$trivm" run --control "$tmp/clock.sock" -k "$guests/kvmclock.elf" >"$tmp/out" 2>"$tmp/err" </dev/null &
+	pid=$!
+	if ! wait_line "$tmp/out" ready; then
+		kill -KILL $pid
+		wait $pid 2>/dev/null
+		fail "$name" "the guest did not print 'ready'"
+		return
+	fi
+	"$@"
+	wait_pid $pid
+	judge "$name" 0 '^stopped'
+}
+by_control() {
+	local word
+	for word in pause resume; do "$trivm" ctl --control "$tmp/clock.sock" $word >>"$tmp/err"; done
+}
+by_signal() {
+	kill -STOP $pid
+	while ! grep -q '^State:.*T' "/proc/$pid/status"; do sleep 0.01; done
+	kill -CONT $pid
+}
+paused "process: pause and resume are noted in the guest's clock" by_control
+paused "process: SIGSTOP and SIGCONT are noted in the guest's clock" by_signal
