@@ -3,6 +3,7 @@
 #   make            build/trivm, build/trivm-switch
 #   make run        boot a Linux guest to a shell, here or in the lab (tools/run says which and why)
 #   make test       unit, page, kvm, fuzz, lab and style tests; make test-unit ... for one of them
+#   make test-debian13  build and short tests on a fresh Debian 13 (or test-debian12: 12)
 #   make soak       the long forms of the tests
 #   make compare    a guest on each road of its NIC, measured side by side, here or in the lab: build/compare/
 #   make bench      start-up time and a NIC's throughput, against QEMU and plain programs
