@@ -2,7 +2,8 @@
 /*
  * Theory of operation: `trivm console` copies between the terminal and the console's socket with
  * one poll(). The keys are those of a terminal that a guest was started on, but Ctrl-A x detaches,
- * and the guest goes on. A break cannot travel as a byte: it goes by the control socket.
+ * and the guest goes on. What is typed waits here while the guest takes nothing, so that these keys
+ * work then, too. A break cannot travel as a byte: it goes by the control socket.
  */
 #include <errno.h>
 #include <poll.h>
@@ -13,23 +14,26 @@
 #include <unistd.h>
 
 #include "vmm/attach.h"
+#include "vmm/clock.h"
 #include "vmm/control_path.h"
 #include "vmm/ctl_client.h"
 #include "vmm/exit_status.h"
 #include "vmm/fd.h"
 #include "vmm/log.h"
 #include "vmm/term.h"
+#include "vmm/typed.h"
 
 #define EXIT_GONE 1
 
 /* For poll(), instead of a descriptor: */
-#define INPUT_ENDED    (-1)
-#define INPUT_NOT_OURS (-2)
+#define INPUT_ENDED   (-1)
+#define INPUT_NOT_NOW (-2)
 
 struct attached {
 	const char *name;
 	int fd;
 	bool detach;
+	struct typed typed;
 };
 
 /* Only so that poll() ends: the shell may have changed the terminal. */
@@ -62,10 +66,28 @@ static void on_break(void *opaque)
 	ctl_close(&c);
 }
 
+/* As much of what was typed as the guest's end takes now. False: it has gone. */
+static bool pass_on(struct attached *a)
+{
+	const uint8_t *bytes;
+	size_t len;
+
+	while ((len = typed_peek(&a->typed, &bytes)) > 0) {
+		ssize_t n = send(a->fd, bytes, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return errno == EAGAIN;
+		typed_taken(&a->typed, (size_t)n);
+	}
+	return true;
+}
+
 /* From the terminal to the guest. False: no more input. */
 static bool copy_in(struct attached *a, struct term_keys *keys, bool tty)
 {
-	uint8_t buf[256];
+	uint8_t buf[TYPED_READ];
 	ssize_t n = read(STDIN_FILENO, buf, sizeof(buf));
 	size_t len = n > 0 ? (size_t)n : 0;
 
@@ -73,9 +95,8 @@ static bool copy_in(struct attached *a, struct term_keys *keys, bool tty)
 		return true;
 	if (tty)
 		len = term_filter(keys, buf, len);
-	if (fd_write_full(a->fd, buf, len) < 0)
-		return false;
-	return n > 0;
+	typed_put(&a->typed, buf, len);
+	return pass_on(a) && n > 0;
 }
 
 /* From the guest. False: it has gone. */
@@ -107,23 +128,30 @@ static void copy(struct attached *a)
 	}
 	while (!a->detach) {
 		bool ours = !tty || term_is_ours();
+		uint64_t ms = ours ? UINT64_MAX : TERM_LOOK_MS;
+		/* Only a terminal has keys that are looked for while the guest takes nothing. */
+		bool wanted = tty ? typed_may_read(&a->typed, clock_ms(), &ms) : !a->typed.used;
 
 		/* In the background the terminal is another's to read. */
-		if (tty && p[1].fd != INPUT_ENDED)
-			p[1].fd = ours ? STDIN_FILENO : INPUT_NOT_OURS;
-		if (poll(p, 2, ours ? -1 : TERM_LOOK_MS) < 0) {
+		if (p[1].fd != INPUT_ENDED)
+			p[1].fd = ours && wanted ? STDIN_FILENO : INPUT_NOT_NOW;
+		p[0].events = (short)(POLLIN | (a->typed.used ? POLLOUT : 0));
+		if (poll(p, 2, ms == UINT64_MAX ? -1 : (int)ms) < 0) {
 			if (errno != EINTR)
 				break;
 			if (tty)
 				term_update();
 			continue;
 		}
-		if (p[0].revents && !copy_out(a))
+		if ((p[0].revents & POLLOUT) && !pass_on(a))
+			break;
+		if ((p[0].revents & ~POLLOUT) && !copy_out(a))
 			break;
 		if (p[1].revents && (!tty || term_is_ours()) && !copy_in(a, &keys, tty))
 			p[1].fd = INPUT_ENDED; /* what the guest says is still shown */
 	}
 	term_restore();
+	typed_free(&a->typed);
 	if (tty)
 		fprintf(stderr, "\n[trivm: %s]\n", a->detach ? "detached" : "the guest has ended");
 }

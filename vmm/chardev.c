@@ -10,8 +10,8 @@
  * changed.
  *
  * Input. The main loop reads only while the device says it has room; the rest waits in the host,
- * where it belongs. Only a terminal is always read, for its escape keys, and what is typed ahead is
- * kept here. While there is no room the host's end is not in the loop at all, since epoll reports a
+ * where it belongs. Only a terminal is read all the time, for its escape keys, and what is typed
+ * ahead is kept here, within limits (typed.h). While there is no room the host's end is not in the loop at all, since epoll reports a
  * hang-up whatever is asked for: the loop would spin, or the bytes that the writer left behind
  * would be lost. A regular file cannot be polled: it is read whenever there is room.
  */
@@ -173,30 +173,41 @@ size_t chardev_write(struct chardev *chr, const uint8_t *buf, size_t len)
 static bool deliver_pending(struct chardev *chr)
 {
 	const struct chardev_client *dev = &chr->client;
-	size_t room = dev->room(dev->opaque);
+	size_t room = dev->room(dev->opaque), len;
+	const uint8_t *bytes;
 
-	while (room && chr->pending_at < chr->pending_len) {
-		size_t n = min_u64(room, chr->pending_len - chr->pending_at);
-
-		dev->input(dev->opaque, chr->pending + chr->pending_at, n);
-		chr->pending_at += n;
+	while (room && (len = typed_peek(&chr->pending, &bytes)) > 0) {
+		len = min_u64(room, len);
+		dev->input(dev->opaque, bytes, len);
+		typed_taken(&chr->pending, len);
 		room = dev->room(dev->opaque);
 	}
-	memmove(chr->pending, chr->pending + chr->pending_at, chr->pending_len - chr->pending_at);
-	chr->pending_len -= chr->pending_at;
-	chr->pending_at = 0;
-	return chr->pending_len == 0 && room > 0;
+	return !chr->pending.used && room > 0;
+}
+
+/* Whether to read the host now. If not because too much is pending, the timer asks again. */
+static bool input_wanted(struct chardev *chr)
+{
+	uint64_t ms = 0;
+
+	if (deliver_pending(chr))
+		return true;
+	if (!chr->filter)
+		return false;
+	if (typed_may_read(&chr->pending, clock_ms(), &ms))
+		return true;
+	loop_timer_set(chr->stuck_fd, ms);
+	return false;
 }
 
 /* Read once, filter, deliver. False when there is no more to do now. */
 static bool input_step(struct chardev *chr)
 {
-	bool wanted = deliver_pending(chr) || chr->filter;
 	uint8_t buf[CHARDEV_READ];
 	size_t kept;
 	ssize_t n;
 
-	if (!wanted)
+	if (!input_wanted(chr))
 		return false;
 	n = read(chr->in_fd, buf, sizeof(buf));
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
@@ -207,11 +218,7 @@ static bool input_step(struct chardev *chr)
 		return false;
 	}
 	kept = chr->filter ? chr->filter(chr->filter_opaque, buf, (size_t)n) : (size_t)n;
-	/* Typed faster than the guest reads, for a long time: the rest is lost, as in a terminal.
-	 */
-	kept = min_u64(kept, sizeof(chr->pending) - chr->pending_len);
-	memcpy(chr->pending + chr->pending_len, buf, kept);
-	chr->pending_len += kept;
+	typed_put(&chr->pending, buf, kept);
 	return true;
 }
 
@@ -222,7 +229,7 @@ static bool may_read(struct chardev *chr)
 
 /*
  * Read what can be had, and watch the host's input exactly while the device has room; with a filter
- * always, since the escape keys have to work most of all when the guest takes nothing.
+ * nearly always, since the escape keys have to work most of all when the guest takes nothing.
  */
 static void input_update(struct chardev *chr)
 {
@@ -234,7 +241,7 @@ static void input_update(struct chardev *chr)
 		loop_remove(&chr->in);
 		return;
 	}
-	wanted = deliver_pending(chr) || chr->filter;
+	wanted = input_wanted(chr);
 	if (!chr->in_polled)
 		while (chr->in_open && input_step(chr))
 			;
@@ -294,6 +301,15 @@ static void on_kick(struct loop_source *src, uint32_t events)
 	input_update(chr);
 }
 
+static void on_stuck(struct loop_source *src, uint32_t events)
+{
+	struct chardev *chr = container_of(src, struct chardev, stuck);
+
+	(void)events;
+	fd_drain(chr->stuck_fd);
+	input_update(chr);
+}
+
 int chardev_init(struct chardev *chr, struct loop *loop, int in_fd, int out_fd)
 {
 	int rc;
@@ -307,12 +323,15 @@ int chardev_init(struct chardev *chr, struct loop *loop, int in_fd, int out_fd)
 	chr->nonblock_fd = out_fd < 0 ? -1 : open_nonblocking(out_fd);
 	pthread_mutex_init(&chr->lock, NULL);
 	chr->kick_fd = fd_eventfd();
-	if (chr->kick_fd < 0) {
-		rc = chr->kick_fd;
+	chr->stuck_fd = chr->kick_fd < 0 ? -1 : loop_timer_create();
+	if (chr->kick_fd < 0 || chr->stuck_fd < 0) {
+		rc = chr->kick_fd < 0 ? chr->kick_fd : chr->stuck_fd;
 		chardev_destroy(chr);
 		return rc;
 	}
 	rc = loop_add(loop, &chr->kick, chr->kick_fd, EPOLLIN, on_kick);
+	if (rc == 0)
+		rc = loop_add(loop, &chr->stuck, chr->stuck_fd, EPOLLIN, on_stuck);
 	if (rc == 0 && in_fd >= 0) {
 		/* Only to learn whether it can be watched: EPERM is a file that has no poll. */
 		rc = loop_add(loop, &chr->in, in_fd, 0, on_input);
@@ -334,7 +353,10 @@ void chardev_destroy(struct chardev *chr)
 	loop_remove(&chr->in);
 	loop_remove(&chr->out);
 	loop_remove(&chr->kick);
+	loop_remove(&chr->stuck);
 	fd_close(&chr->kick_fd);
+	fd_close(&chr->stuck_fd);
+	typed_free(&chr->pending);
 	fd_close(&chr->nonblock_fd);
 	free(chr->ring);
 	chr->ring = NULL;

@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "vmm/loop.h"
+#include "vmm/typed.h"
 
 /* The device's half. All are called on the main loop's thread, without the chardev's lock. */
 struct chardev_client {
@@ -28,9 +29,7 @@ struct chardev_client {
 };
 
 #define CHARDEV_BUFFER 65536
-#define CHARDEV_READ   64 /* taken from the host at a time */
-/* Typed ahead, with a filter; without one no more than CHARDEV_READ. */
-#define CHARDEV_PENDING 1024
+#define CHARDEV_READ   TYPED_READ /* taken from the host at a time */
 
 struct chardev {
 	struct loop *loop;
@@ -51,11 +50,12 @@ struct chardev {
 	void *on_broken_opaque;
 
 	/* Main thread only. */
-	struct loop_source in, out, kick;
+	struct loop_source in, out, kick, stuck;
 	bool in_open;   /* not at its end yet */
 	bool in_polled; /* epoll takes it; else (regular file) it can always be read */
-	uint8_t pending[CHARDEV_PENDING];
-	size_t pending_at, pending_len; /* read and filtered, but the device had no room */
+	/* Read and filtered, but the device had no room: without a filter at most CHARDEV_READ. */
+	struct typed pending;
+	int stuck_fd; /* timer: when to look whether a full @pending moves */
 
 	int nonblock_fd; /* out_fd opened once more without blocking; -1: out_fd itself is used */
 	int kick_fd;     /* eventfd: a vCPU thread wants the main loop to look at input or output */

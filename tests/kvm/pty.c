@@ -7,6 +7,7 @@
  * Steps, one after the other:
  *	expect TEXT	the output goes on with TEXT somewhere (after what the last expect found)
  *	send TEXT	type TEXT
+ *	paste FILE	type what is in FILE, however long it is, as fast as the terminal takes it
  *	signal NAME	TERM, INT, HUP, QUIT, ABRT, TSTP, CONT or KILL
  *	raw, cooked	the terminal is in that mode, or gets there
  *	pause MS
@@ -37,7 +38,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define OUTPUT_MAX (1 << 20)
+#define OUTPUT_MAX (1 << 22)
 
 struct session {
 	int master, slave;
@@ -180,6 +181,28 @@ static void do_send(struct session *s, const char *arg)
 	free(text);
 }
 
+static void do_paste(struct session *s, const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC), flags = fcntl(s->master, F_GETFL);
+	double end = now() + s->seconds;
+	char buf[4096];
+	ssize_t len, n;
+
+	if (fd < 0)
+		failed(s, "paste", path);
+	fcntl(s->master, F_SETFL, flags | O_NONBLOCK);
+	while ((len = read(fd, buf, sizeof(buf))) > 0)
+		for (ssize_t done = 0; done < len;) {
+			n = write(s->master, buf + done, (size_t)(len - done));
+			done += n > 0 ? n : 0;
+			if (now() > end)
+				failed(s, "paste", path);
+			gather(s, n > 0 ? 0 : 10);
+		}
+	fcntl(s->master, F_SETFL, flags);
+	close(fd);
+}
+
 static void do_mode(struct session *s, const char *name, bool raw)
 {
 	double end = now() + s->seconds;
@@ -267,6 +290,8 @@ static int step(struct session *s, char **argv)
 		do_expect(s, arg);
 	else if (!strcmp(name, "send"))
 		do_send(s, arg);
+	else if (!strcmp(name, "paste"))
+		do_paste(s, arg);
 	else if (!strcmp(name, "signal"))
 		do_signal(s, arg);
 	else if (!strcmp(name, "pause"))

@@ -16,6 +16,20 @@ terminal "terminal: Ctrl-A b sends a break" expect ready send '\x01b' pause 200 
 	expect 'breaks: 1' send 'quit\r' status 0 -- "${echo_guest[@]}"
 terminal "terminal: Ctrl-A Ctrl-A types one Ctrl-A" expect ready send 'a\x01\x01b\r' expect 'echo: a\x01b' \
 	send 'quit\r' status 0 -- "${echo_guest[@]}"
+# 30000 bytes at once: the guest adds them up.
+digits=$(printf '0123456789%.0s' {1..3000})
+want=$(awk 'BEGIN { for (i = 0; i < 30000; i++) s = (s * 31 + 48 + i % 10) % 4294967296; printf "%08x", s }')
+printf 'sum 30000\r%squit\r' "$digits" >"$tmp/paste"
+terminal "terminal: what is pasted arrives whole" expect ready raw paste "$tmp/paste" \
+	expect "sum of 30000 bytes: $want" status 0 -- "${echo_guest[@]}"
+# More than is kept for a guest that takes nothing: the keys still work.
+head -c 2000000 /dev/zero | tr '\0' z >"$tmp/paste"
+terminal "terminal: Ctrl-A x after 2 MB pasted into a guest that spins" expect spinning raw paste "$tmp/paste" \
+	expect 'the guest does not take it' send '\x01x' status 123 -- -k "$guests/end.elf" -p how=spin
+"$trivm" run --daemonize --name stuck-$$ -k "$guests/end.elf" -p how=spin >"$tmp/out" 2>"$tmp/err"
+converse "terminal: trivm console, Ctrl-A x after 2 MB pasted into a guest that spins" expect detaches raw \
+	paste "$tmp/paste" send '\x01x' expect detached status 0 -- "$trivm" console stuck-$$
+"$trivm" ctl stuck-$$ quit >"$tmp/out" 2>"$tmp/err"
 terminal "terminal: Ctrl-C goes to the guest" expect ready raw send 'a\x03b\r' expect 'echo: a\x03b' \
 	send 'quit\r' status 0 -- "${echo_guest[@]}"
 terminal "terminal: restored after SIGTERM" expect waiting raw signal TERM status 0 -- "${button[@]}" mode=irq

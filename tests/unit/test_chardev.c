@@ -763,31 +763,93 @@ static void filtered_input(void **state)
 	close(p[1]);
 }
 
-/* A guest that takes nothing can still be quit: the filter sees what is typed, however much that
- * is. */
-static void filtered_without_room(void **state)
+/* A terminal whose user pastes: @total bytes of the stream into @fd, as far as it takes them. */
+static size_t paste(int fd, size_t from, size_t total)
 {
-	char typed[100];
-	size_t seen = 0, all = 0;
+	size_t done = from;
+
+	while (done < total) {
+		char piece[999];
+		size_t len = min_u64(sizeof(piece), total - done);
+		ssize_t n;
+
+		for (size_t i = 0; i < len; i++)
+			piece[i] = (char)stream(done + i);
+		n = write(fd, piece, len);
+		if (n < 0)
+			break;
+		done += (size_t)n;
+		settle();
+	}
+	return done;
+}
+
+static size_t count_only(void *opaque, uint8_t *buf, size_t len)
+{
+	(void)buf;
+	*(size_t *)opaque += len;
+	return len;
+}
+
+/* Pasted: more than we keep, into a guest that takes it slowly. Nothing is lost. */
+static void a_paste_arrives_whole(void **state)
+{
+	const size_t total = TYPED_MAX + 200000;
+	size_t seen = 0, sent = 0, taken = 0;
 	int p[2];
 
 	(void)state;
-	memset(typed, 'a', sizeof(typed));
-	assert_int_equal(pipe(p), 0);
+	assert_int_equal(pipe2(p, O_NONBLOCK), 0);
 	begin(p[0], -1);
-	s.chr.filter = drop_x;
+	s.chr.filter = count_only;
 	s.chr.filter_opaque = &seen;
-	while (all < 3 * CHARDEV_PENDING) {
-		assert_int_equal(write(p[1], typed, sizeof(typed)), sizeof(typed));
-		all += sizeof(typed);
-		settle();
-		assert_int_equal(seen, all);
+	while (taken < total) {
+		sent = paste(p[1], sent, total);
+		assert_true(seen <= taken + TYPED_MAX);
+		s.dev.len = 0;
+		give_room(s.chr.pending.used % 997 + 10000);
+		assert_true(s.dev.len > 0);
+		for (size_t i = 0; i < s.dev.len; i++)
+			if (s.dev.got[i] != (char)stream(taken + i))
+				fail_msg("byte %zu", taken + i);
+		taken += s.dev.len;
 	}
+	assert_int_equal(seen, total);
+	end();
+	close(p[0]);
+	close(p[1]);
+}
+
+/* A guest that takes nothing can still be quit: after a second the filter sees whatever is typed,
+ * and what was there before is still kept. */
+static void filtered_without_room(void **state)
+{
+	const size_t total = 2 * TYPED_MAX;
+	size_t seen = 0, sent = 0;
+	int p[2];
+
+	(void)state;
+	assert_int_equal(pipe2(p, O_NONBLOCK), 0);
+	begin(p[0], -1);
+	s.chr.filter = count_only;
+	s.chr.filter_opaque = &seen;
+	while (sent < total) {
+		sent = paste(p[1], sent, total);
+		if (sent < total)
+			assert_true(loop_once(&s.loop, 60000) > 0);
+	}
+	while (seen < total)
+		assert_true(loop_once(&s.loop, 60000) > 0);
 	assert_int_equal(s.dev.len, 0);
-	/* What fits was kept. */
-	for (unsigned i = 0; i < CHARDEV_PENDING + 10; i++)
-		give_room(1);
-	assert_int_equal(s.dev.len, CHARDEV_PENDING);
+	for (size_t taken = 0; taken < TYPED_MAX; taken += s.dev.len) {
+		s.dev.len = 0;
+		give_room(sizeof(s.dev.got));
+		assert_true(s.dev.len > 0);
+		assert_int_equal((uint8_t)s.dev.got[0], stream(taken));
+	}
+	s.dev.len = 0;
+	give_room(100);
+	assert_int_equal(s.dev.len, 0);
 	end();
 	close(p[0]);
 	close(p[1]);
@@ -1000,6 +1062,7 @@ int main(void)
 		cmocka_unit_test(a_file_as_input),
 		cmocka_unit_test(dev_null_as_input),
 		cmocka_unit_test(filtered_input),
+		cmocka_unit_test(a_paste_arrives_whole),
 		cmocka_unit_test(filtered_without_room),
 		cmocka_unit_test(another_device_takes_over),
 		cmocka_unit_test(broken_output_is_reported_once),
