@@ -24,15 +24,18 @@ static json_t *describe(struct nic *nic)
 {
 	struct net_status s;
 	char mac[18];
+	json_t *out;
 
 	net_status(&nic->net, &s);
 	snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", s.mac[0], s.mac[1], s.mac[2],
 	         s.mac[3], s.mac[4], s.mac[5]);
-	return json_pack("{s:s, s:s, s:s, s:b, s:b, s:s, s:o, s:b, s:i, s:i}", "id", nic->name,
-	                 "mac", mac, "link", s.link ? "up" : "down", "plugged", s.plugged,
-	                 "carrier", s.carrier, "datapath", s.datapath, "port", json_text(nic->wire),
-	                 "driver", s.driver, "pairs", (int)s.pairs, "pairs_used",
-	                 (int)s.pairs_used);
+	out = json_pack("{s:s, s:s, s:s, s:b, s:b, s:s, s:o, s:b, s:i, s:i}", "id", nic->name,
+	                "mac", mac, "link", s.link ? "up" : "down", "plugged", s.plugged, "carrier",
+	                s.carrier, "datapath", s.datapath, "port", json_text(nic->wire), "driver",
+	                s.driver, "pairs", (int)s.pairs, "pairs_used", (int)s.pairs_used);
+	if (s.held)
+		json_object_set_new(out, "rings_held_by", json_integer(s.held_by));
+	return out;
 }
 
 int control_net_list(void *opaque, struct jsonrpc_call *call)
@@ -66,6 +69,17 @@ int control_net_link(void *opaque, struct jsonrpc_call *call)
 			json_pack("{s:s, s:s}", "device", nic->name, "link", up ? "up" : "down"));
 	call->result = describe(nic);
 	return 0;
+}
+
+int control_net_reset(void *opaque, struct jsonrpc_call *call)
+{
+	struct control_vm *vm = opaque;
+	struct nic *nic = control_find_nic(vm, call);
+	int rc = nic ? net_reset(&nic->net, &call->err) : -ENOENT;
+
+	if (rc == 0)
+		call->result = describe(nic);
+	return rc;
 }
 
 int control_net_datapath(void *opaque, struct jsonrpc_call *call)

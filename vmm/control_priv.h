@@ -9,6 +9,7 @@
 /* control_net.c */
 int control_net_list(void *opaque, struct jsonrpc_call *call);
 int control_net_link(void *opaque, struct jsonrpc_call *call);
+int control_net_reset(void *opaque, struct jsonrpc_call *call);
 int control_net_datapath(void *opaque, struct jsonrpc_call *call);
 int control_net_stats(void *opaque, struct jsonrpc_call *call);
 /* The card that parameter "id" names, or NULL with the sentence in call->err. */

@@ -219,6 +219,7 @@ static const struct jsonrpc_method methods[] = {
 	{"disk.resize", "id:string", control_disk_resize},
 	{"net.list", "[id:string]", control_net_list},
 	{"net.link", "id:string up:boolean", control_net_link},
+	{"net.reset", "id:string", control_net_reset},
 	{"net.datapath", "id:string spec:string", control_net_datapath},
 	{"net.stats", "id:string", control_net_stats},
 	{"net.trace",

@@ -46,6 +46,7 @@ static const struct pattern patterns[] = {
 	{"net ID", "net.list", NULL, "one of them"},
 	{"net ID link up", "net.link", "{\"up\": true}", "plug the cable in"},
 	{"net ID link down", "net.link", "{\"up\": false}", "pull it out"},
+	{"net ID reset", "net.reset", NULL, "ask its driver for a reset, and give up rings"},
 	{"net ID datapath SPEC", "net.datapath", NULL,
          "move it to vmm, vhost-net or vhost-user,socket=PATH"},
 	{"net ID stats", "net.stats", NULL, "counts of its rings"},

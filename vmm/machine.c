@@ -546,9 +546,8 @@ bool machine_settle(struct machine *m, unsigned ms, struct err *err)
 		if (!virtio_device_settle(t->dev, now < until ? (unsigned)(until - now) : 0)) {
 			err_set(err, -EBUSY,
 			        "%s: what it has begun has not ended after %u ms, since the host "
-			        "does "
-			        "not finish it (is its storage reachable?); trivm ends without "
-			        "waiting",
+			        "(is its storage reachable?) or a vhost-user back-end does not "
+			        "finish it; trivm ends without waiting",
 			        t->dev->name, ms);
 			return false;
 		}

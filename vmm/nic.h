@@ -33,6 +33,7 @@ struct nic {
 	int failover_fd;                 /* an eventfd: home_up has changed */
 	int retry_fd;                    /* a timerfd: after an attempt that failed */
 	uint64_t retry_ms;               /* clock_ms(): not before */
+	bool failover_said;              /* why it cannot be had, since the back-end was lost */
 	struct log_limit failover_limit;
 	struct loop_source failover, retry;
 	struct observer *observer; /* of the trace that was last asked for (control_trace.c) */

@@ -41,6 +41,16 @@ static void try_later(struct nic *nic)
 	loop_timer_set(nic->retry_fd, RETRY_MS);
 }
 
+/* The link is as without a fallback. That is said once each time. */
+static void uncover(struct nic *nic, const char *what, const struct err *err)
+{
+	net_uncover(&nic->net);
+	if (!nic->failover_said)
+		log_warn("%s: %s: %s", nic->name, what, err->msg);
+	nic->failover_said = true;
+	try_later(nic);
+}
+
 static void leave(struct nic *nic)
 {
 	struct net_options next = nic->options;
@@ -48,14 +58,16 @@ static void leave(struct nic *nic)
 	struct err err = {0};
 	int rc;
 
+	/* Nothing is opened in vain while the back-end has not given the rings back. */
+	if (net_held(&nic->net, &err)) {
+		uncover(nic, "no fallback yet", &err);
+		return;
+	}
 	next.datapath = nic->options.fallback;
 	nic->home_options = nic->options;
 	rc = nic_move(nic, &next, next.failback ? &nic->home : NULL, &report, &err);
 	if (rc < 0) {
-		if (net_uncover(&nic->net))
-			log_warn("%s: the back-end is gone, and the fallback does not do: %s",
-			         nic->name, err.msg);
-		try_later(nic);
+		uncover(nic, "the back-end is gone, and the fallback does not do", &err);
 		return;
 	}
 	log_info("%s: the back-end is gone: %s", nic->name, nic->wire);
@@ -95,9 +107,14 @@ static void look(struct nic *nic)
 {
 	bool up;
 
-	if (clock_ms() < nic->retry_ms)
-		return; /* the timer calls */
 	up = nic->home ? atomic_load(&nic->home_up) : net_has_carrier(&nic->net);
+	nic->failover_said = nic->failover_said && !up;
+	if (clock_ms() < nic->retry_ms) {
+		/* The timer calls. The driver has to know meanwhile. */
+		if (!nic->home && !up)
+			net_uncover(&nic->net);
+		return;
+	}
 	if (!nic->home && !up)
 		leave(nic);
 	else if (nic->home && up)

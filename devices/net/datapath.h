@@ -54,6 +54,11 @@ struct datapath_host {
 	bool (*accept)(void *opaque, const uint8_t *head, size_t len);
 	/* As ops->watch() says. The NIC's lock is taken: not from within another call. */
 	void (*carrier)(void *opaque, bool up);
+	/*
+	 * Another process has rings that it does not give back (ops->held()); or, @held false: it has
+	 * none any more. From watch() on, as above. NULL: ignored.
+	 */
+	void (*held)(void *opaque, bool held);
 	void *opaque;
 };
 
@@ -102,8 +107,9 @@ struct datapath_ops {
 	 */
 	void (*started)(struct datapath *dp);
 	/*
-	 * When it returns nobody touches the ring any more; *@base is where it stands. A ring that
-	 * does not run: -EINVAL.
+	 * When it returns 0 nobody touches the ring any more; *@base is where it stands. A ring that
+	 * does not run: -EINVAL. -EBUSY: it has stopped here, but another process may still touch
+	 * it, see held(); *@base is not set.
 	 */
 	int (*ring_stop)(struct datapath *dp, unsigned index, virtq_base_t *base);
 
@@ -124,6 +130,16 @@ struct datapath_ops {
 	void (*set_link)(struct datapath *dp, bool up);
 	/* The process that has the rings; 0: not known, or there is none now. NULL: none ever. */
 	pid_t (*backend)(struct datapath *dp);
+	/*
+	 * Is there a process that was given rings (before teardown(), too), has not given them back,
+	 * and is not known to be dead? *@by: which; 0: not known. NULL: never.
+	 */
+	bool (*held)(struct datapath *dp, pid_t *by);
+	/*
+	 * The user's order: such a process counts as gone, though it is not known to be. Its rings do
+	 * not run any more; their driver has to reset the device. NULL if held() is.
+	 */
+	void (*abandon)(struct datapath *dp);
 	/* NULL: it does not count. */
 	void (*stats)(const struct datapath *dp, unsigned ring, struct datapath_stats *stats);
 	/* Where a ring that runs stands, without stopping it. -ENOTSUP: not known. NULL: never. */

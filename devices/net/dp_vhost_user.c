@@ -13,8 +13,8 @@
  * is.
  *
  * A back-end that is disconnected but lives on (it was late, or lies) still has the guest's memory
- * mapped, and the eventfds; there is no way to take them back. It can spoil what it was entrusted
- * with, which it could before.
+ * mapped, and the eventfds; there is no way to take them back. Who owns its rings meanwhile is said
+ * in dp_vhost_user_part.c.
  *
  * Features. The NIC offers what its first back-end had. A later one needs those that the driver has
  * negotiated since, or is refused, by name: a driver cannot be made to forget them. (It may come
@@ -141,10 +141,12 @@ void dp_user_drop(struct dp_user *d)
 	for (unsigned i = 0; i < nr_rings(d); i++) {
 		if (!vhost_ring_runs(&d->user.vhost, i))
 			continue;
+		d->part.held |= BIT64(i);
 		d->rings[i].lost = true;
 		fd_signal_shared(d->rings[i].vr.call_fd);
 	}
 	d->user.vhost.running = 0;
+	dp_user_wake(d);
 }
 
 /* One of the two conditions for a ring to move packets has changed. d->lock is held. */
@@ -244,7 +246,7 @@ static int user_ring_start(struct datapath *dp, unsigned index, const struct dat
 		.err_fd = r->err_fd,
 	};
 	r->runs = true;
-	r->lost = false;
+	r->lost = d->part.held >> index & 1; /* a switch away failed, and it is as before */
 	enable_again(d);
 	if (vhost_user_on(&d->user) && start_ring(d, index, &why) < 0)
 		give_up(d, &why);
@@ -268,8 +270,8 @@ static void user_started(struct datapath *dp)
 	pthread_mutex_unlock(&d->lock);
 }
 
-/* d->lock is held. */
-static void stop_ring(struct dp_user *d, unsigned index)
+/* 0, or -EBUSY: the back-end has not given it back, and is not spoken with any more. d->lock is held. */
+static int stop_ring(struct dp_user *d, unsigned index)
 {
 	struct dp_user_ring *r = &d->rings[index];
 	struct err why = {0};
@@ -284,26 +286,55 @@ static void stop_ring(struct dp_user *d, unsigned index)
 			give_up(d, &why);
 		}
 	}
-	if (r->lost) {
-		/* What is noted of it is not true any more. */
-		vhost_user_forget(&d->user);
-		find_base(d, r, true);
-		r->lost = false;
-	}
+	if (!r->lost)
+		return 0;
+	if (d->part.held >> index & 1)
+		return -EBUSY;
+	/* What is noted of it is not true any more. */
+	vhost_user_forget(&d->user);
+	find_base(d, r, true);
+	r->lost = false;
+	return 0;
 }
 
 static int user_ring_stop(struct datapath *dp, unsigned index, virtq_base_t *base)
 {
 	struct dp_user *d = dp_of(dp);
+	int rc;
 
 	if (index >= nr_rings(d) || !d->rings[index].runs)
 		return -EINVAL;
 	pthread_mutex_lock(&d->lock);
-	stop_ring(d, index);
+	rc = stop_ring(d, index);
 	d->rings[index].runs = false;
-	*base = d->rings[index].vr.base;
+	if (rc == 0)
+		*base = d->rings[index].vr.base;
 	pthread_mutex_unlock(&d->lock);
-	return 0;
+	return rc;
+}
+
+static bool user_held(struct datapath *dp, pid_t *by)
+{
+	struct dp_user *d = dp_of(dp);
+	bool held;
+
+	pthread_mutex_lock(&d->lock);
+	held = d->part.held;
+	*by = d->part.going ? d->part.peer.pid : d->user.peer.pid;
+	pthread_mutex_unlock(&d->lock);
+	return held;
+}
+
+static void user_abandon(struct datapath *dp)
+{
+	struct dp_user *d = dp_of(dp);
+
+	pthread_mutex_lock(&d->lock);
+	for (unsigned i = 0; d->part.held && i < nr_rings(d); i++)
+		d->rings[i].runs = d->rings[i].lost = false;
+	d->part.held = 0;
+	dp_user_wake(d);
+	pthread_mutex_unlock(&d->lock);
 }
 
 static void user_teardown(struct datapath *dp)
@@ -318,6 +349,8 @@ static void user_teardown(struct datapath *dp)
 	}
 	if (d->is_setup)
 		vhost_user_reset(&d->user);
+	if (d->user.failed)
+		dp_user_wake(d);
 	d->is_setup = d->live = false;
 	pthread_mutex_unlock(&d->lock);
 }
@@ -440,6 +473,8 @@ static const struct datapath_ops user_ops = {
 	.ready = user_ready,
 	.set_link = user_set_link,
 	.backend = user_backend,
+	.held = user_held,
+	.abandon = user_abandon,
 	.destroy = user_destroy,
 };
 
@@ -471,6 +506,8 @@ int datapath_vhost_user_create(struct datapath **dp,
 	d->dp.ops = &user_ops;
 	d->config = *config;
 	d->plugged = d->far_link = true;
+	d->asking = d->part.fd = d->part.peer.pidfd = -1;
+	vu_rx_init_plain(&d->part.rx);
 	d->listen_fd = d->retry_fd = d->loop.epfd = d->loop.wakefd = -1;
 	pthread_mutex_init(&d->lock, NULL);
 	pthread_mutex_init(&d->report_lock, NULL);

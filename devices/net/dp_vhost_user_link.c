@@ -30,6 +30,7 @@
 #define RETRY_MAX_MS   1000
 /* After one that will not do, as it is: it will hardly be better at once. */
 #define RETRY_BAD_MS 1000
+#define PART_POLL_MS 100
 #define SLICE_MS     100 /* how soon a signal is noticed while waiting for the first */
 
 static void on_conn(struct loop_source *src, uint32_t events);
@@ -53,10 +54,11 @@ static void report(struct dp_user *d)
 
 /* --- Waiting for the next one --- */
 
-static void look_for_another(struct dp_user *d, unsigned at_least_ms)
+void dp_user_look_for_another(struct dp_user *d, unsigned at_least_ms)
 {
 	if (d->config.server) {
 		/* Its own pace: it connects when it likes. */
+		loop_remove(&d->listen);
 		loop_add(&d->loop, &d->listen, d->listen_fd, EPOLLIN, on_listen);
 		return;
 	}
@@ -72,8 +74,16 @@ static void hang_up(struct dp_user *d)
 	dp_user_drop(d);
 	loop_remove(&d->conn);
 	loop_remove(&d->req);
+	if (d->part.held)
+		dp_user_part_begin(d);
 	vhost_user_detach(&d->user);
 	d->far_link = true;
+}
+
+void dp_user_wake(struct dp_user *d)
+{
+	if (d->retry_fd >= 0)
+		loop_timer_set(d->retry_fd, 1);
 }
 
 static int watch_connection(struct dp_user *d)
@@ -85,25 +95,42 @@ static int watch_connection(struct dp_user *d)
 	return rc;
 }
 
+/* The connection on which an answer is awaited without d->lock: dp_user_close() ends the wait. */
+static void set_asking(struct dp_user *d, int fd)
+{
+	pthread_mutex_lock(&d->lock);
+	d->asking = fd;
+	pthread_mutex_unlock(&d->lock);
+}
+
 /* A back-end has come, on @fd. */
 static void welcome(struct dp_user *d, int fd)
 {
 	struct err err = {0};
+	bool held;
 	int rc;
 
 	loop_remove(&d->listen);
+	if (!dp_user_part_accepts(d, fd)) {
+		fd_close(&fd);
+		dp_user_look_for_another(d, RETRY_BAD_MS);
+		return;
+	}
 	/* One that hangs accepts connections, too. For this answer nobody else waits: whoever has
 	 * the lock may be waited for by a vCPU, or the main loop. */
+	set_asking(d, fd);
 	rc = vhost_user_answers(fd);
+	set_asking(d, -1);
 	if (rc < 0) {
 		log_limited(&d->limit, LOG_WARN, "%s: a vhost-user back-end has come, but %s",
 		            d->config.name,
 		            rc == -ETIMEDOUT ? "it does not answer" : "it closes the connection");
 		fd_close(&fd);
-		look_for_another(d, 0);
+		dp_user_look_for_another(d, 0);
 		return;
 	}
 	pthread_mutex_lock(&d->lock);
+	dp_user_part_end(d);
 	rc = vhost_user_attach(&d->user, fd, &err);
 	if (rc == 0)
 		rc = dp_user_resume(d, &err);
@@ -118,10 +145,24 @@ static void welcome(struct dp_user *d, int fd)
 		log_limited(&d->limit, LOG_INFO, "%s: vhost-user back-end connected",
 		            d->config.name);
 	}
+	held = d->part.held;
 	pthread_mutex_unlock(&d->lock);
-	if (rc < 0)
-		look_for_another(d, rc == -EPIPE ? 0 : RETRY_BAD_MS);
+	if (rc < 0 && !held)
+		dp_user_look_for_another(d, rc == -EPIPE ? 0 : RETRY_BAD_MS);
+	else if (rc < 0)
+		dp_user_part_look(d);
 	report(d);
+	dp_user_part_report(d);
+}
+
+static void unlock_and_see(struct dp_user *d);
+
+static void unlock_and_see_if_failed(struct dp_user *d)
+{
+	if (vhost_user_on(&d->user))
+		pthread_mutex_unlock(&d->lock);
+	else
+		unlock_and_see(d);
 }
 
 static int try_connect(struct dp_user *d)
@@ -142,11 +183,22 @@ static void on_retry(struct loop_source *src, uint32_t events)
 
 	(void)events;
 	fd_drain(d->retry_fd);
+	if (d->user.fd >= 0) { /* dp_user_wake(), or the timer is an old one */
+		pthread_mutex_lock(&d->lock);
+		unlock_and_see_if_failed(d);
+		return;
+	}
+	dp_user_part_look(d);
+	/* Without a pidfd the end of the process is no event. */
+	if (d->part.going && d->part.peer.pidfd < 0)
+		loop_timer_set(d->retry_fd, PART_POLL_MS);
+	if (d->config.server || (d->part.going && !d->part.eof))
+		return;
 	fd = try_connect(d);
 	if (fd >= 0)
 		welcome(d, fd);
 	else
-		look_for_another(d, 0);
+		dp_user_look_for_another(d, 0);
 }
 
 static void on_listen(struct loop_source *src, uint32_t events)
@@ -166,14 +218,18 @@ static void on_listen(struct loop_source *src, uint32_t events)
 /* After something that may have been its end. d->lock is held, and let go. */
 static void unlock_and_see(struct dp_user *d)
 {
-	bool gone = !vhost_user_on(&d->user);
+	bool gone = !vhost_user_on(&d->user), held;
 
 	if (gone)
 		hang_up(d);
+	held = d->part.held;
 	pthread_mutex_unlock(&d->lock);
-	if (gone)
-		look_for_another(d, 0);
+	if (gone && !held)
+		dp_user_look_for_another(d, 0);
+	else if (gone)
+		dp_user_part_look(d);
 	report(d);
+	dp_user_part_report(d);
 }
 
 static void on_conn(struct loop_source *src, uint32_t events)
@@ -336,7 +392,7 @@ int dp_user_run(struct dp_user *d, struct err *err)
 	if (rc == 0 && vhost_user_on(&d->user))
 		rc = watch_connection(d);
 	else if (rc == 0)
-		look_for_another(d, 0);
+		dp_user_look_for_another(d, 0);
 	if (rc == 0)
 		rc = -pthread_create(&d->thread, NULL, look_after, d);
 	d->thread_started = rc == 0;
@@ -347,9 +403,14 @@ void dp_user_close(struct dp_user *d)
 {
 	if (d->thread_started) {
 		loop_stop(&d->loop);
+		pthread_mutex_lock(&d->lock);
+		if (d->asking >= 0)
+			shutdown(d->asking, SHUT_RDWR);
+		pthread_mutex_unlock(&d->lock);
 		pthread_join(d->thread, NULL);
 		d->thread_started = false;
 	}
+	dp_user_part_end(d);
 	loop_destroy(&d->loop);
 	fd_close(&d->retry_fd);
 	if (d->listen_fd >= 0)

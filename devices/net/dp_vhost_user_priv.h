@@ -26,6 +26,20 @@ struct dp_user_ring {
 	int err_fd;
 };
 
+/* A back-end that was given rings, has not given them back, and is not spoken with any more. */
+struct dp_user_part {
+	uint64_t held; /* d->lock: the rings: mask; not 0: d->user is FAILED or OFF */
+	/* d->lock for writing: the thread's. */
+	bool going; /* the connection has moved here */
+	bool eof;   /* the back-end has closed it */
+	bool unsound;
+	bool reported; /* report_lock: what the NIC was told last */
+	int fd;        /* -1: closed */
+	struct vu_peer peer;
+	struct vu_rx rx;
+	struct loop_source conn, ended;
+};
+
 struct dp_user {
 	struct datapath dp;
 	/* Constant after creation. */
@@ -45,7 +59,9 @@ struct dp_user {
 	bool reported;                /* report_lock: what it was told last */
 
 	pthread_mutex_t lock; /* the rest, but for the thread's own */
+	int asking;           /* see set_asking(); -1: none */
 	struct vhost_user user;
+	struct dp_user_part part;
 	bool is_setup;
 	bool live; /* the rings with which the driver begins were all started */
 	uint64_t negotiated;
@@ -79,7 +95,25 @@ int dp_user_resume(struct dp_user *d, struct err *err);
  */
 void dp_user_drop(struct dp_user *d);
 
+/* --- dp_vhost_user_part.c: on the thread of the connection --- */
+
+/* FAILED, and d->part.held: the connection moves to d->part, unless that is over at once. d->lock
+ * is held; waits for a process that is ending, half a second at most. */
+void dp_user_part_begin(struct dp_user *d);
+/* Is it over? Go on if so. No lock is held. Harmless if there is none. */
+void dp_user_part_look(struct dp_user *d);
+void dp_user_part_report(struct dp_user *d); /* tell the NIC what has changed. No lock is held. */
+bool dp_user_part_over(struct dp_user *d);   /* nobody else has the rings. d->lock is held. */
+void dp_user_part_end(struct dp_user *d);    /* it is over. d->lock is held; idempotent */
+/* May who is at the other end of @fd have the rings? No lock is held. */
+bool dp_user_part_accepts(struct dp_user *d, int fd);
+
 /* --- dp_vhost_user_link.c --- */
+
+/* Wait for the next back-end. On the thread of the connection. */
+void dp_user_look_for_another(struct dp_user *d, unsigned at_least_ms);
+/* d->user has FAILED: have the thread of the connection see to it. Any thread. */
+void dp_user_wake(struct dp_user *d);
 
 /* Listen or connect, wait for the first back-end as the user wants it, and attach it. */
 int dp_user_open(struct dp_user *d, struct err *err);

@@ -202,7 +202,22 @@ static int net_position(struct virtio_device *dev, unsigned index, virtq_base_t 
 	return rc;
 }
 
+/* A back-end that has not given rings back still touches guest memory, perhaps. */
+static bool net_let_go(struct virtio_device *dev, int index)
+{
+	struct net *net = net_of(dev);
+	bool held;
+	pid_t by;
+
+	(void)index;
+	pthread_mutex_lock(&net->lock);
+	held = net->dp->ops->held && net->dp->ops->held(net->dp, &by);
+	pthread_mutex_unlock(&net->lock);
+	return !held;
+}
+
 static const struct virtio_device_ops net_ops = {
+	.let_go = net_let_go,
 	.start = net_start,
 	.stop = net_stop,
 	.queue_start = net_queue_start,
@@ -263,6 +278,47 @@ static void on_carrier(void *opaque, bool up)
 		           NULL);
 	if (changed)
 		virtio_config_changed(&net->dev);
+}
+
+/* On the datapath's thread: see datapath_host. */
+static void on_held(void *opaque, bool held)
+{
+	struct net *net = opaque;
+
+	event_post(net->dev.events, held ? "rings-held" : "rings-free", net->config.name,
+	           held ? "a back-end that does not answer has not given the rings back" : NULL);
+	if (held)
+		return;
+	virtio_device_let_go(&net->dev);
+	/* A fallback can be taken now. */
+	pthread_mutex_lock(&net->lock);
+	if (net->cover && !net->carrier)
+		net->cover(net->cover_opaque, false);
+	pthread_mutex_unlock(&net->lock);
+}
+
+int net_reset(struct net *net, struct err *err)
+{
+	const struct datapath_ops *ops;
+	pid_t by;
+	int rc = 0;
+
+	pthread_mutex_lock(&net->dev.lock);
+	pthread_mutex_lock(&net->lock);
+	ops = net->dp->ops;
+	if (ops->held && ops->held(net->dp, &by)) {
+		ops->abandon(net->dp);
+		/* The process keeps the eventfds that it got; no ring is served at the moment. */
+		for (unsigned i = 0; i < 2 * net->config.pairs && rc == 0; i++)
+			rc = virtio_queue_renew(&net->dev, i);
+	}
+	pthread_mutex_unlock(&net->lock);
+	pthread_mutex_unlock(&net->dev.lock);
+	if (rc < 0)
+		err_errno(err, rc, "%s: new eventfds for its rings", net->config.name);
+	virtio_device_broken(&net->dev, "the user wants it reset");
+	virtio_device_let_go(&net->dev);
+	return rc;
 }
 
 void net_cover(struct net *net, void (*cover)(void *opaque, bool up), void *opaque)
@@ -337,6 +393,7 @@ void net_init(struct net *net, const struct net_config *config, struct datapath 
 	                                   .broken = on_broken,
 	                                   .accept = on_accept,
 	                                   .carrier = on_carrier,
+	                                   .held = on_held,
 	                                   .opaque = net};
 	pthread_mutex_init(&net->lock, NULL);
 	for (unsigned i = 0; i < queues - 1; i++)
@@ -412,6 +469,7 @@ void net_status(struct net *net, struct net_status *status)
 		.pairs_used = net->dp_setup ? net->pairs_used : 0,
 		.backend = ops->backend ? ops->backend(net->dp) : 0,
 	};
+	status->held = ops->held && ops->held(net->dp, &status->held_by);
 	memcpy(status->mac, net->config.mac, NET_MAC_LEN);
 	pthread_mutex_unlock(&net->lock);
 }

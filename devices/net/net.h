@@ -83,6 +83,19 @@ void net_cover(struct net *net, void (*cover)(void *opaque, bool up), void *opaq
  */
 bool net_uncover(struct net *net);
 
+/*
+ * Has a vhost-user back-end that is not spoken with any more rings of the NIC's? Then no other
+ * datapath can have them, and @err says what to do. Any thread but the datapath's own.
+ */
+bool net_held(struct net *net, struct err *err);
+
+/*
+ * The user wants the driver to reset the device: DEVICE_NEEDS_RESET. Rings that a back-end has not
+ * given back count as given up, whatever that process still does to guest memory: the rings that the
+ * driver sets up then are others, with other eventfds. 0 or a negative errno. Main thread.
+ */
+int net_reset(struct net *net, struct err *err);
+
 /* What it is at the moment, for people. Any thread but the datapath's own. */
 struct net_status {
 	const char *datapath;
@@ -93,6 +106,9 @@ struct net_status {
 	bool driver;              /* a driver runs it */
 	unsigned pairs, pairs_used;
 	pid_t backend; /* the process that has the rings, if another one has; 0 */
+	/* A process that is not spoken with any more has rings; held_by: which, 0: not known. */
+	bool held;
+	pid_t held_by;
 };
 void net_status(struct net *net, struct net_status *status);
 

@@ -17,7 +17,9 @@
  *	announce	ask the driver for gratuitous ARP (VIRTIO_NET_S_ANNOUNCE), so that switches
  *			learn on which of their ports the guest's address is now
  *
- * and then the old one is torn down. The gap, in which nobody moves packets, is `release` and
+ * and then the old one is torn down. A back-end that does not give its rings back keeps them
+ * (datapath_ops.held): the switch fails at `release`, or, if it is the new one's, ends with the link
+ * down. The gap, in which nobody moves packets, is `release` and
  * `take`. If `prepare` fails the old one has not even noticed; if `take` fails it takes the rings
  * back, from the bases where the new one left them.
  *
@@ -60,6 +62,35 @@ static const char *remedy(uint64_t missing)
 	return "";
 }
 
+static int held_error(const struct net *net, pid_t by, struct err *err)
+{
+	return err_set(err, -EBUSY,
+	               "%s: the vhost-user back-end (process %d) does not answer and has not given "
+	               "the rings back: end it (kill -KILL %d) and try again, or give the rings up "
+	               "(net %s reset)",
+	               net->config.name, (int)by, (int)by, net->config.name);
+}
+
+static bool is_held(const struct net *net, struct err *err)
+{
+	pid_t by;
+	bool held = net->dp->ops->held && net->dp->ops->held(net->dp, &by);
+
+	if (held)
+		held_error(net, by, err);
+	return held;
+}
+
+bool net_held(struct net *net, struct err *err)
+{
+	bool held;
+
+	pthread_mutex_lock(&net->lock);
+	held = is_held(net, err);
+	pthread_mutex_unlock(&net->lock);
+	return held;
+}
+
 static int judge(const struct net *net, struct datapath *dp, struct err *err)
 {
 	const struct virtio_device *dev = &net->dev;
@@ -68,6 +99,8 @@ static int judge(const struct net *net, struct datapath *dp, struct err *err)
 	const char *name = dp->ops->kind ? dp->ops->kind(dp) : dp->ops->name;
 	char names[256];
 
+	if (is_held(net, err))
+		return -EBUSY;
 	if (virtio_is_broken(dev))
 		return err_set(err, -EIO,
 		               "%s: the device is broken and waits for its driver to reset it",
@@ -109,12 +142,34 @@ static int prepare(struct net *net, struct datapath *dp, struct err *err)
 	return rc;
 }
 
-/* Take the rings away from @dp. */
-static void release(struct net *net, struct datapath *dp)
+/* Take the rings away from @dp. -EBUSY: another process may still touch them. */
+static int release(struct net *net, struct datapath *dp, struct err *err)
 {
+	pid_t by = 0;
+	int rc = 0;
+
 	for (unsigned i = 0; i < 2 * net->config.pairs; i++)
+		if (runs(net, i) && dp->ops->ring_stop(dp, i, &net->dev.queues[i].base) == -EBUSY)
+			rc = -EBUSY;
+	if (rc == -EBUSY && dp->ops->held)
+		dp->ops->held(dp, &by);
+	return rc == -EBUSY ? held_error(net, by, err) : 0;
+}
+
+/*
+ * @dp's back-end has not given all rings back: note them with @dp again, so that they go on when it
+ * has, or when its successor comes.
+ */
+static void note_again(struct net *net, struct datapath *dp)
+{
+	struct err err = {0};
+	int rc = 0;
+
+	for (unsigned i = 0; i < 2 * net->config.pairs && rc == 0; i++)
 		if (runs(net, i))
-			dp->ops->ring_stop(dp, i, &net->dev.queues[i].base);
+			rc = net_ring_start(net, dp, i, &err);
+	if (rc < 0)
+		virtio_device_broken(&net->dev, err.msg);
 }
 
 /* Frames that the guest wants transmitted and nobody has taken: the next datapath's. */
@@ -145,7 +200,10 @@ static int renew_eventfds(struct net *net, struct err *err)
 	return rc < 0 ? err_errno(err, rc, "%s: new eventfds for its rings", net->config.name) : 0;
 }
 
-/* Give the rings to @dp. On an error it has none. */
+/*
+ * Give the rings to @dp. On an error it has none, but for -EBUSY: then its back-end may touch them,
+ * and nobody else can have them.
+ */
 static int take(struct net *net, struct datapath *dp, struct err *err)
 {
 	const struct datapath_ops *ops = dp->ops;
@@ -159,8 +217,8 @@ static int take(struct net *net, struct datapath *dp, struct err *err)
 	if (rc == 0 && ops->ready && !ops->ready(dp))
 		rc = err_set(err, -ENOTCONN, "%s: its other side did not take the rings",
 		             net->config.name);
-	if (rc < 0)
-		release(net, dp);
+	if (rc < 0 && release(net, dp, err) < 0)
+		rc = -EBUSY;
 	return rc;
 }
 
@@ -191,11 +249,22 @@ static int move(struct net *net, struct datapath *dp, struct net_switch_report *
 	if (rc < 0)
 		return rc;
 	start = clock_us();
-	release(net, old);
+	rc = release(net, old, err);
+	if (rc < 0) {
+		note_again(net, old);
+		dp->ops->teardown(dp);
+		return rc;
+	}
 	report->frames = waiting(net);
 	rc = renew_eventfds(net, err);
 	if (rc == 0)
 		rc = take(net, dp, err);
+	if (rc == -EBUSY) {
+		/* Not to be undone: the NIC is the new one's, with its link down. */
+		note_again(net, dp);
+		log_warn("%s", err->msg);
+		rc = 0;
+	}
 	if (rc < 0 && (renew_eventfds(net, &again) < 0 || take(net, old, &again) < 0)) {
 		net->dp_setup = false;
 		old->ops->teardown(old);

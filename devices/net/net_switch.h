@@ -28,6 +28,7 @@ struct net_switch_report {
  *   -EOPNOTSUPP	it lacks a feature that the driver negotiated, or, without a driver, one
  *			that the next driver is offered
  *   -ENOTCONN		it has no far side (a vhost-user back-end that is not there)
+ *   -EBUSY		the old one's back-end does not give the rings back: the link is down
  *   -EIO		the device is broken, and waits for its driver to reset it
  *   others		it could not start
  *

@@ -262,6 +262,31 @@ static int user_vring_start(struct vhost *v, unsigned index)
 	return rc;
 }
 
+virtq_base_t vhost_user_base(const struct vhost_user *u, uint32_t num)
+{
+	bool packed = u->vhost.features & BIT64(VIRTIO_F_RING_PACKED);
+
+	return packed && !(num >> 16) ? num | num << 16 : num;
+}
+
+int vhost_user_ask_back(struct vhost_user *u, uint64_t held)
+{
+	int rc = u->fd < 0 || u->unsound ? -EPIPE : 0;
+
+	for (unsigned i = 0; i < u->vhost.nr_rings && rc == 0; i++) {
+		struct vu_msg msg = {
+			.request = VU_GET_VRING_BASE,
+			.flags = VU_VERSION,
+			.size = sizeof(struct vu_state),
+			.p.state = {.index = i},
+		};
+
+		if ((held & ~u->base_asked) >> i & 1)
+			rc = vu_send(u->fd, &msg, NULL, 0, 0);
+	}
+	return rc;
+}
+
 static int user_vring_stop(struct vhost *v, unsigned index, virtq_base_t *base)
 {
 	struct vhost_user *u = user_of(v);
@@ -270,17 +295,19 @@ static int user_vring_stop(struct vhost *v, unsigned index, virtq_base_t *base)
 		.size = sizeof(struct vu_state),
 		.p.state = {.index = index},
 	};
-	int rc = vu_exchange(u, &msg, NULL, 0, sizeof(struct vu_state), sizeof(struct vu_state));
+	int rc;
 
+	u->base_asked |= BIT64(index);
+	rc = vu_exchange(u, &msg, NULL, 0, sizeof(struct vu_state), sizeof(struct vu_state));
+	if (rc == 0)
+		u->base_asked &= ~BIT64(index);
 	u->stopped_one = v->running != 0;
 	if (rc == 0 && u->rx.msg.p.state.index != index)
 		rc = vu_fail(u, VU_GET_VRING_BASE, "the base of another ring");
 	if (rc == 0) {
-		*base = u->rx.msg.p.state.num;
-		if ((v->features & BIT64(VIRTIO_F_RING_PACKED)) && !(*base >> 16))
-			*base |= *base << 16;
+		*base = vhost_user_base(u, u->rx.msg.p.state.num);
 	}
-	vu_rx_reset(&u->rx);
+	vu_done(u);
 	return rc;
 }
 

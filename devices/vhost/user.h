@@ -6,7 +6,8 @@
  *   OFF	 no connection
  *   ON		 vhost_user_attach(): protocol features are agreed upon; vhost.h's calls work
  *   FAILED	 the back-end closed, was late, or broke the protocol: every call returns -EPIPE at
- *		 once, and it is told by the end of the stream. vhost_user_detach() leads to OFF
+ *		 once. vhost_user_detach() leads to OFF; before that the caller sees to the rings
+ *		 that the back-end may still have (vhost_user_ask_back())
  *
  * The back-end is hostile: what it sends is bounded, checked against what was asked for, and waited
  * for with a limit: VHOST_USER_PATIENCE_MS in all, which fills up again while nobody waits. It
@@ -22,6 +23,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "devices/vhost/user_peer.h"
 #include "devices/vhost/user_wire.h"
 #include "devices/vhost/vhost.h"
 #include "vmm/err.h"
@@ -39,6 +41,9 @@ struct vhost_user {
 	int fd;     /* the connection; -1: OFF */
 	int req_fd; /* the back-end's requests come here; -1: it has none */
 	bool failed;
+	bool unsound;        /* and what comes on the connection makes no sense any more */
+	uint64_t base_asked; /* rings whose VU_GET_VRING_BASE was sent and not answered: mask */
+	struct vu_peer peer; /* the process at the other end */
 	struct log_limit limit;
 	struct vu_rx rx, req_rx;
 	int64_t patience, idle_since; /* milliseconds */
@@ -131,5 +136,15 @@ int vhost_user_link(struct vhost_user *u, bool *up);
 
 /* No more of this back-end: FAILED, if it was ON, without a line in the log. */
 void vhost_user_shut(struct vhost_user *u);
+
+/*
+ * FAILED: ask the back-end for the bases of the rings @held, if it can still be asked, without
+ * waiting. The answers are for whoever reads the connection then (vu_rx_step() on u->rx). 0 or a
+ * negative errno: there will be none.
+ */
+int vhost_user_ask_back(struct vhost_user *u, uint64_t held);
+
+/* A base as it came, with the upper half that some back-ends leave out of a packed ring's. */
+virtq_base_t vhost_user_base(const struct vhost_user *u, uint32_t num);
 
 #endif

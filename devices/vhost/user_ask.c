@@ -32,12 +32,11 @@ void vhost_user_shut(struct vhost_user *u)
 	if (!vhost_user_on(u))
 		return;
 	u->failed = true;
-	shutdown(u->fd, SHUT_RDWR);
 	if (u->req_fd >= 0)
 		shutdown(u->req_fd, SHUT_RDWR);
 }
 
-int vu_fail(struct vhost_user *u, uint32_t request, const char *why)
+static int fail(struct vhost_user *u, uint32_t request, const char *why)
 {
 	if (u->failed)
 		return -EPIPE;
@@ -48,11 +47,24 @@ int vu_fail(struct vhost_user *u, uint32_t request, const char *why)
 	return -EPIPE;
 }
 
+/*
+ * The back-end is told by the end of the stream. Our own side stays open: only so the kernel says
+ * when the back-end has closed its side, and its answers can still come.
+ */
+int vu_fail(struct vhost_user *u, uint32_t request, const char *why)
+{
+	int rc = fail(u, request, why);
+
+	u->unsound = true;
+	shutdown(u->fd, SHUT_WR);
+	return rc;
+}
+
 int vu_fail_rc(struct vhost_user *u, uint32_t request, int rc)
 {
 	switch (rc) {
 	case -ETIMEDOUT:
-		return vu_fail(u, request, "no answer in time");
+		return fail(u, request, "no answer in time");
 	case -ENODATA:
 	case -EPIPE:
 	case -ECONNRESET:
@@ -110,7 +122,7 @@ static int take_ack(struct vhost_user *u, uint32_t request)
 		          vu_request_name(request));
 		rc = -EREMOTEIO;
 	}
-	vu_rx_reset(&u->rx);
+	vu_done(u);
 	return rc;
 }
 
@@ -146,6 +158,7 @@ int vu_exchange(struct vhost_user *u, struct vu_msg *msg, const int *fds, unsign
 	msg->flags = VU_VERSION | (ack ? VU_NEED_REPLY : 0);
 	deadline = begin_wait(u);
 	rc = vu_send(u->fd, msg, fds, nr_fds, deadline);
+	u->unsound |= rc < 0; /* a part of it may have been sent */
 	if (rc == 0)
 		before = settle(u, deadline);
 	if (rc == 0 && vhost_user_on(u) && (ack || answer_max))
@@ -175,6 +188,7 @@ int vu_post(struct vhost_user *u, struct vu_msg *msg, const int *fds, unsigned n
 	msg->flags = VU_VERSION | VU_NEED_REPLY;
 	rc = vu_send(u->fd, msg, fds, nr_fds, begin_wait(u));
 	end_wait(u);
+	u->unsound |= rc < 0;
 	if (rc < 0)
 		return vu_fail_rc(u, msg->request, rc);
 	u->posted[u->nr_posted++] = msg->request;
@@ -213,6 +227,6 @@ int vu_get_u64(struct vhost_user *u, uint32_t request, uint64_t *value)
 
 	if (rc == 0)
 		*value = u->rx.msg.p.u64;
-	vu_rx_reset(&u->rx);
+	vu_done(u);
 	return rc;
 }

@@ -11,6 +11,13 @@ static inline bool vu_has(const struct vhost_user *u, enum vu_protocol_feature b
 	return u->protocol & BIT64(bit);
 }
 
+/* The answer in u->rx was looked at. A part of one that was late stays: see vhost_user_ask_back(). */
+static inline void vu_done(struct vhost_user *u)
+{
+	if (!u->failed)
+		vu_rx_reset(&u->rx);
+}
+
 /* The connection is of no use any more: log it, once, and end it. @request: during which one; 0:
  * none. Returns -EPIPE. */
 int vu_fail(struct vhost_user *u, uint32_t request, const char *why);

@@ -80,7 +80,7 @@ static int get_inflight(struct vhost_user *u)
 
 	if (rc == 0)
 		rc = make_inflight(u, u->rx.msg.p.inflight.mmap_size, u->rx.had_fds);
-	vu_rx_reset(&u->rx);
+	vu_done(u);
 	return rc;
 }
 
@@ -118,7 +118,7 @@ int vhost_user_link(struct vhost_user *u, bool *up)
 	rc = vu_exchange(u, &msg, NULL, 0, 12, 12 + len);
 	if (rc == 0 && u->rx.msg.p.config.size == len && u->rx.msg.size == 12 + len)
 		*up = load_le16(u->rx.msg.p.config.data) & VIRTIO_NET_S_LINK_UP;
-	vu_rx_reset(&u->rx);
+	vu_done(u);
 	return rc;
 }
 
@@ -176,7 +176,7 @@ void vhost_user_init(struct vhost_user *u, const char *name, unsigned pairs, uin
 	u->vhost.nr_rings = 2 * pairs;
 	u->pairs_wanted = pairs;
 	u->queue_size = queue_size;
-	u->fd = u->req_fd = u->inflight_fd = -1;
+	u->fd = u->req_fd = u->inflight_fd = u->peer.pidfd = -1;
 	vu_rx_init_plain(&u->rx);
 	vu_rx_init_plain(&u->req_rx);
 }
@@ -278,6 +278,7 @@ int vhost_user_attach(struct vhost_user *u, int fd, struct err *err)
 
 	vhost_user_detach(u);
 	u->fd = fd;
+	vu_peer_find(&u->peer, fd);
 	u->idle_since = vu_deadline(0);
 	u->patience = VHOST_USER_PATIENCE_MS;
 	rc = greet(u, err);
@@ -294,9 +295,11 @@ void vhost_user_detach(struct vhost_user *u)
 {
 	fd_close(&u->fd);
 	fd_close(&u->req_fd);
+	vu_peer_forget(&u->peer);
 	vu_rx_reset(&u->rx);
 	vu_rx_reset(&u->req_rx);
-	u->failed = u->mem_sent = false;
+	u->failed = u->unsound = u->mem_sent = false;
+	u->base_asked = 0;
 	u->nr_posted = 0;
 	u->offered = u->protocol = u->slots = 0;
 	u->status = 0;

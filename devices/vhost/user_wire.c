@@ -343,9 +343,7 @@ int vu_recv(int fd, struct vu_rx *rx, int64_t deadline)
 			rc = wait_for(fd, POLLIN, deadline);
 		else
 			return rc < 0 ? rc : 0;
-		if (rc < 0) {
-			vu_rx_reset(rx);
+		if (rc < 0)
 			return rc;
-		}
 	}
 }

@@ -271,7 +271,8 @@ int vu_rx_take_fd(struct vu_rx *rx, unsigned i);
 int vu_rx_step(struct vu_rx *rx, int fd);
 
 /*
- * Wait for one whole message (@rx as after init or reset). 0, -ETIMEDOUT, or vu_rx_step()'s errors.
+ * Wait for one whole message. 0, or vu_rx_step()'s errors; or -ETIMEDOUT: what has come of it stays
+ * in @rx, and this or vu_rx_step() can go on with it.
  */
 int vu_recv(int fd, struct vu_rx *rx, int64_t deadline);
 

@@ -81,6 +81,64 @@ judge "$name: the rings can be looked at" 0 'ring'
 if grep -q '^cut' "$tmp/peer"; then fail "$name" "it could"; fi
 vm_quit "$name: quit"
 peer_end
+# A back-end that is stopped keeps its rings: no fallback, no other datapath, until it goes on, is killed, or the
+# user gives the rings up.
+nic_is() { # NAME REGEX [NOT-REGEX]: within 30 s
+	local i
+	for ((i = 0; i < 600; i++)); do
+		"$trivm" ctl --name peers --json net n >"$tmp/out" 2>"$tmp/err"
+		status=$?
+		grep -Eq -- "$2" "$tmp/out" && { [ -z "${3:-}" ] || ! grep -Eq -- "$3" "$tmp/out"; } && break
+		sleep 0.05
+	done
+	judge "$1" 0 "$2"
+	[ -z "${3:-}" ] || ! grep -Eq -- "$3" "$tmp/out" || fail "$1" "$3"
+}
+
+stopped() { # NAME NET-WORDS: a guest runs, its back-end is stopped, and trivm has noticed
+	peer
+	vm "$2" "mode=idle"
+	wait_line "$tmp/peer" '^SET_VRING_ENABLE ring 1'
+	kill -STOP $peer_pid
+	"$trivm" ctl --name peers net n link down >"$tmp/out" 2>&1 # something that it has to be asked for
+	"$trivm" ctl --name peers net n link up >"$tmp/out" 2>&1
+	nic_is "$1: its rings are held" "\"rings_held_by\": ?$peer_pid"
+	grep -Eq '"link": ?"down"' "$tmp/out" || fail "$1" "the link is up"
+	cp "$tmp/console" "$tmp/out"
+	judge "$1: the user is told" 0 "error: n: .*process $peer_pid\\) does not answer.*kill -KILL $peer_pid"
+}
+
+name="peers: a stopped back-end"
+stopped "$name" transport=pci,fallback=vmm,port=none
+ctl net n datapath vmm,port=none
+judge "$name: no other datapath" 1 'has not given the rings back: end it'
+kill -CONT $peer_pid
+nic_is "$name: it goes on: the NIC does" '"link": ?"up"' rings_held_by
+vm_quit "$name: quit"
+peer_end
+
+name="peers: a stopped back-end that is killed"
+stopped "$name" transport=mmio,fallback=vmm,port=none
+kill -KILL $peer_pid; wait $peer_pid 2>/dev/null
+nic_is "$name: the fallback has the rings" '"link": ?"up".*"datapath": ?"vmm"' rings_held_by
+vm_quit "$name: quit"
+peer_end
+
+name="peers: a stopped back-end whose rings are given up"
+stopped "$name" transport=pci
+ctl net n reset
+judge "$name: reset" 0 '^link +down'
+ctl --json devices
+judge "$name: its driver is told" 0 NEEDS_RESET
+if "$trivm" ctl --name peers --json net n | grep -q rings_held_by; then fail "$name" "they are held"; fi
+vm_quit "$name: quit"
+peer_end
+
+name="peers: quit with a stopped back-end"
+stopped "$name" transport=pci
+vm_quit "$name"
+peer_end
+
 # A descriptor of a file whose file system does not answer never becomes trivm's: nothing waits for it, not even the
 # end of the process.
 name="peers: a back-end that sends a file that does not answer"

@@ -45,6 +45,19 @@ refused_switches() { # NET-WORDS GUEST-WORDS
 refused_switches transport=pci,ring=split "transport=pci size=9000"
 refused_switches transport=mmio,ring=packed "transport=mmio ring=packed"
 
+# A switch that does not answer keeps its rings. Two owners of a ring damage the guest's memory: frames would be
+# missing, or there twice, or the guest's driver at its end.
+for words in transport=pci,ring=split transport=mmio,ring=packed; do
+	name="switching: $words: the back-end is stopped and goes on"
+	if switched "$name" $words "${words//,/ }" 2 "$(realpath tests/kvm/switchstopped.sh)"; then
+		if grep -E '^(TAKEN AWAY|OTHERWISE|STILL HELD|the card is not)' "$tmp/out" >"$tmp/why"; then
+			fail "$name" "$(head -n 1 "$tmp/why")"
+		else
+			judge "$name" 0 '^held$' '^gone on$' '^guest sent [0-9]+: 0 missing, 0 twice, 0 wrong$'
+		fi
+	fi
+done
+
 # No driver yet: nothing is handed over; what the next driver is offered has to be there all the same.
 export XDG_RUNTIME_DIR=$tmp/runtime
 mkdir -p "$XDG_RUNTIME_DIR" && chmod 700 "$XDG_RUNTIME_DIR"

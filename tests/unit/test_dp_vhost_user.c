@@ -9,11 +9,41 @@
 #include <sys/un.h>
 
 #include "devices/net/dp_vhost_user.h"
+#include "devices/vhost/user_peer.h"
 #include "vmm/log.h"
 
 #define SIZE    MIB(2)
 #define BASICS  (BIT64(VIRTIO_F_VERSION_1) | BIT64(VIRTIO_RING_F_INDIRECT_DESC))
 #define OFFLOAD (BIT64(VIRTIO_NET_F_GUEST_CSUM) | BIT64(VIRTIO_NET_F_GUEST_TSO4))
+
+/*
+ * The process of a back-end, which is a thread here: user_peer.c's calls. As long as it lives, the end
+ * of the connection says nothing about the rings.
+ */
+static atomic_bool peer_lives;
+static atomic_int peer_pid;
+
+void vu_peer_find(struct vu_peer *peer, int fd)
+{
+	(void)fd;
+	*peer = (struct vu_peer){.pid = atomic_load(&peer_pid), .pidfd = -1};
+}
+
+void vu_peer_forget(struct vu_peer *peer)
+{
+	*peer = (struct vu_peer){.pidfd = -1};
+}
+
+bool vu_peer_gone(const struct vu_peer *peer)
+{
+	(void)peer;
+	return !atomic_load(&peer_lives);
+}
+
+bool vu_peer_same(const struct vu_peer *a, const struct vu_peer *b)
+{
+	return a->pid == b->pid && atomic_load(&peer_lives);
+}
 
 struct rig {
 	char dir[32], path[64];
@@ -22,8 +52,8 @@ struct rig {
 	struct datapath_vhost_user_config config;
 	struct datapath *dp;
 	struct datapath_host host;
-	atomic_int carrier; /* -1: was not told */
-	atomic_int carriers, broken;
+	atomic_int carrier;                /* -1: was not told */
+	atomic_int carriers, broken, held; /* held: 1 held, 2 free, 0 was not told */
 	struct memory mem;
 	uint8_t *ram;
 	int ram_fd, kick, call, fds_before;
@@ -36,6 +66,11 @@ static void on_carrier(void *opaque, bool up)
 
 	atomic_store(&r->carrier, up);
 	atomic_fetch_add(&r->carriers, 1);
+}
+
+static void on_held(void *opaque, bool held)
+{
+	atomic_store(&((struct rig *)opaque)->held, held ? 1 : 2);
 }
 
 static void on_broken(void *opaque, unsigned index, const char *why)
@@ -52,6 +87,8 @@ static int begin(void **state)
 	struct mem_region ram = {.size = SIZE};
 
 	log_set_level(LOG_ERROR);
+	atomic_store(&peer_lives, false);
+	atomic_store(&peer_pid, 1234);
 	r->fds_before = open_fds();
 	strcpy(r->dir, "/tmp/vu-test-XXXXXX");
 	assert_non_null(mkdtemp(r->dir));
@@ -60,7 +97,8 @@ static int begin(void **state)
 	r->listen_fd = -1;
 	r->config = (struct datapath_vhost_user_config){
 		.name = "net0", .path = r->path, .wait_s = 5, .pairs = 2, .queue_size = 256};
-	r->host = (struct datapath_host){.carrier = on_carrier, .broken = on_broken, .opaque = r};
+	r->host = (struct datapath_host){
+		.carrier = on_carrier, .broken = on_broken, .held = on_held, .opaque = r};
 	atomic_store(&r->carrier, -1);
 	r->ram_fd = memfd_create("ram", MFD_CLOEXEC);
 	assert_int_equal(ftruncate(r->ram_fd, SIZE), 0);
@@ -710,6 +748,171 @@ static void it_talks_without_being_asked(void **state)
 	wait_carrier(r, 0);
 }
 
+/* --- A back-end that has not given its rings back --- */
+
+static void wait_held(struct rig *r, int told)
+{
+	for (unsigned i = 0; i < 10000 && atomic_load(&r->held) != told; i++)
+		usleep(1000);
+	assert_int_equal(atomic_load(&r->held), told);
+}
+
+static bool is_held(struct rig *r)
+{
+	pid_t by = 0;
+	bool held = r->dp->ops->held(r->dp, &by);
+
+	if (held)
+		assert_int_equal(by, 1234);
+	return held;
+}
+
+static int stop_rc(struct rig *r, unsigned i)
+{
+	virtq_base_t base = 0xffffffff;
+	int rc = r->dp->ops->ring_stop(r->dp, i, &base);
+
+	assert_true(rc == 0 || base == 0xffffffff);
+	return rc;
+}
+
+static atomic_bool awake;
+
+/* As if stopped by a debugger before it answers. */
+static int sleep_at(struct vub *b, struct vu_rx *rx)
+{
+	while ((int)rx->msg.request == b->hook_arg && !atomic_load(&awake))
+		usleep(1000);
+	return 0;
+}
+
+/* It is late at giving its rings back; when it wakes up it does, and they go on from there. */
+static void it_sleeps_and_gives_the_rings_back(void **state)
+{
+	struct rig *r = *state;
+
+	atomic_store(&awake, false);
+	atomic_store(&peer_lives, true);
+	r->b.hook_arg = VU_GET_VRING_BASE;
+	r->b.hook = sleep_at;
+	for (uint32_t i = 0; i < 4; i++)
+		r->b.base_on_stop[i] = 70 + i;
+	create(r);
+	set_up(r, BASICS);
+	wait_rings(r);
+	set_used(r, 0, 33); /* not where it stands: only the back-end can say */
+	assert_int_equal(stop_rc(r, 0), -EBUSY);
+	wait_carrier(r, 0);
+	wait_held(r, 1);
+	assert_int_equal(stop_rc(r, 1), -EBUSY);
+	assert_true(is_held(r));
+	/* The switch away from it has failed: they are noted again. */
+	assert_int_equal(start(r, 0, 0), 0);
+	assert_int_equal(start(r, 1, 0), 0);
+	assert_true(is_held(r));
+	atomic_store(&awake, true);
+	wait_held(r, 2);
+	assert_false(is_held(r));
+	vub_stop(&r->b);
+	next_back_end(r);
+	vub_wait(&r->b, VU_SET_VRING_KICK, 4);
+	for (uint32_t i = 0; i < 4; i++)
+		assert_int_equal(r->b.rings[i].base, 70 + i);
+}
+
+/* The driver resets the device meanwhile: what it had is held all the same. */
+static void it_sleeps_through_a_reset(void **state)
+{
+	struct rig *r = *state;
+
+	atomic_store(&awake, false);
+	atomic_store(&peer_lives, true);
+	r->b.hook_arg = VU_GET_VRING_BASE;
+	r->b.hook = sleep_at;
+	create(r);
+	set_up(r, BASICS);
+	wait_rings(r);
+	r->dp->ops->teardown(r->dp);
+	assert_true(is_held(r));
+	wait_held(r, 1);
+	/* It is killed. The end of the connection comes first, and is not enough. */
+	atomic_store(&awake, true);
+	shutdown(r->b.fd, SHUT_RDWR);
+	vub_stop(&r->b);
+	usleep(20000);
+	if (atomic_load(&r->held) == 1) { /* its answers may have come before */
+		assert_true(is_held(r));
+		atomic_store(&peer_lives, false);
+		wait_held(r, 2);
+	}
+	assert_false(is_held(r));
+	next_back_end(r);
+	set_up(r, BASICS);
+	wait_rings(r);
+}
+
+/* It closes the connection and lives on: nobody else can have the rings; it can come again. */
+static void it_hangs_up_and_lives_on(void **state)
+{
+	struct rig *r = *state;
+
+	create(r);
+	set_up(r, BASICS);
+	wait_rings(r);
+	set_used(r, 1, 5);
+	atomic_store(&peer_lives, true);
+	kill_back_end(r);
+	wait_held(r, 1);
+	assert_int_equal(stop_rc(r, 1), -EBUSY);
+	assert_int_equal(start(r, 1, 0), 0);
+	/* Another process. */
+	atomic_store(&peer_pid, 99);
+	vub_init(&r->b);
+	back_end_accepts(r);
+	while (!r->b.ended)
+		usleep(1000);
+	assert_int_equal(r->b.nr, 0);
+	vub_stop(&r->b);
+	assert_true(is_held(r));
+	/* The same one. */
+	atomic_store(&peer_pid, 1234);
+	next_back_end(r);
+	wait_held(r, 2);
+	wait_rings(r);
+	assert_int_equal(r->b.rings[1].base, 5);
+	/* Again, and this time it dies. */
+	kill_back_end(r);
+	wait_held(r, 1);
+	atomic_store(&peer_lives, false);
+	atomic_store(&peer_pid, 99);
+	next_back_end(r);
+	wait_held(r, 2);
+	wait_rings(r);
+}
+
+/* The user gives the rings up: they run no more, and the next driver's are the next back-end's. */
+static void the_user_gives_the_rings_up(void **state)
+{
+	struct rig *r = *state;
+
+	create(r);
+	set_up(r, BASICS);
+	wait_rings(r);
+	atomic_store(&peer_lives, true);
+	kill_back_end(r);
+	wait_held(r, 1);
+	r->dp->ops->abandon(r->dp);
+	assert_false(is_held(r));
+	wait_held(r, 2);
+	assert_int_equal(stop_rc(r, 1), -EINVAL);
+	atomic_store(&peer_pid, 99);
+	next_back_end(r);
+	assert_int_equal(vub_count(&r->b, VU_SET_VRING_KICK), 0);
+	r->dp->ops->teardown(r->dp);
+	set_up(r, BASICS);
+	wait_rings(r);
+}
+
 /* Many times, in the middle of everything: no descriptor and no memory is left behind. */
 static void killed_many_times(void **state)
 {
@@ -772,6 +975,10 @@ int main(void)
 		RIG(the_far_side_has_a_link_of_its_own),
 		RIG(a_broken_ring_is_reported),
 		RIG(it_talks_without_being_asked),
+		RIG(it_sleeps_and_gives_the_rings_back),
+		RIG(it_sleeps_through_a_reset),
+		RIG(it_hangs_up_and_lives_on),
+		RIG(the_user_gives_the_rings_up),
 		RIG(killed_many_times),
 	};
 
