@@ -1,12 +1,17 @@
-# The devices of the lab's machine (lab/machine.sh), and what lab/run --qemu is used to add.
+# The devices of the lab's machine (lab/machine.sh), and others that lab/run --qemu may add.
 CONFIG_Q35=y
 CONFIG_HPET=y
 CONFIG_VTD=y
 CONFIG_AMD_IOMMU=y
 CONFIG_PCIE_PORT=y
 CONFIG_VIRTIO_PCI=y
+CONFIG_VIRTIO_BALLOON=y
 CONFIG_VIRTIO_BLK=y
 CONFIG_VIRTIO_NET=y
 CONFIG_VIRTIO_RNG=y
+CONFIG_VIRTIO_SCSI=y
+CONFIG_VIRTIO_SERIAL=y
 CONFIG_NVME_PCI=y
 CONFIG_E1000E_PCI_EXPRESS=y
+CONFIG_ISA_DEBUG=y
+CONFIG_PVPANIC_ISA=y
