@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "switch/stats.h"
+#include "switch/uplink.h"
 #include "vmm/util.h"
 
 static const struct {
@@ -32,6 +33,9 @@ void stats_print(const struct sw *sw, FILE *out)
 			fprintf(out, "port %s %s %" PRIu64 "\n", p->name, counters[c].name,
 			        *(const uint64_t *)((const char *)&p->counters +
 			                            counters[c].offset));
+		for (unsigned k = 0; k < sw->nr_uplinks; k++)
+			if (uplink_port(sw->uplinks[k]) == p)
+				uplink_print(sw->uplinks[k], out);
 		fprintf(out, "port %s stations %u\n", p->name, f->table.count[p->index]);
 	}
 	fprintf(out, "switch moves %" PRIu64 "\n", f->table.moves);

@@ -13,6 +13,8 @@
 #include "switch/uplink.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -279,6 +281,12 @@ void uplink_destroy(struct uplink *u)
 	port_close(u->host);
 	free(u->slots);
 	free(u);
+}
+
+void uplink_print(const struct uplink *u, FILE *out)
+{
+	fprintf(out, "port %s tx_refused %" PRIu64 "\nport %s rx_lost %" PRIu64 "\n", u->port.name,
+	        atomic_load(&u->host->refused), u->port.name, atomic_load(&u->host->lost));
 }
 
 void uplink_describe(const struct uplink *u, char *buf, size_t len)

@@ -6,6 +6,8 @@
 #ifndef TRIVM_SWITCH_UPLINK_H
 #define TRIVM_SWITCH_UPLINK_H
 
+#include <stdio.h>
+
 #include "devices/net/port.h"
 #include "switch/fabric.h"
 #include "vmm/loop.h"
@@ -29,6 +31,9 @@ void uplink_destroy(struct uplink *u); /* NULL: nothing */
 bool uplink_waits(const struct uplink *u);
 bool uplink_has_work(const struct uplink *u);
 void uplink_retry(struct uplink *u);
+
+/* Frames that the host's side of it dropped: lines like those of the counters. */
+void uplink_print(const struct uplink *u, FILE *out);
 
 /* What it is, for people. */
 void uplink_describe(const struct uplink *u, char *buf, size_t len);

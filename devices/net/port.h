@@ -78,6 +78,9 @@ struct port {
 	bool own;     /* the interface exists only for this port: nobody else has set it up */
 	uint64_t host_offloads;  /* VIRTIO_NET_F_CSUM, HOST_*: what may be written to it */
 	uint64_t guest_offloads; /* VIRTIO_NET_F_GUEST_*: what it may hand us if asked */
+	/* Frames that the port itself dropped, behind its descriptors: those of the guest's that it
+	   does not take, and those for the guest that had no room. Any thread. */
+	_Atomic uint64_t refused, lost;
 };
 
 /* --- Opening. Main thread. On an error nothing is left and @err says cause and remedy. --- */

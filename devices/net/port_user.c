@@ -37,6 +37,7 @@
 
 #include "devices/net/port.h"
 #include "devices/net/port_priv.h"
+#include "devices/net/slirp_guard.h"
 #include "devices/net/slirp_lib.h"
 #include "devices/net/user_host.h"
 #include "vmm/clock.h"
@@ -67,7 +68,6 @@ struct user_port {
 	pthread_t thread;
 	bool started;
 	int stop_fd;
-	_Atomic uint64_t dropped; /* frames to the guest */
 	struct log_limit limit;
 
 	/* The thread's, and before it starts the opener's. */
@@ -89,7 +89,7 @@ static ssize_t on_send_packet(const void *buf, size_t len, void *opaque)
 	u->sent = true;
 	/* A failure would be reported, and changes nothing: the frame is lost. */
 	if (send(u->pair, buf, len, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
-		atomic_fetch_add_explicit(&u->dropped, 1, memory_order_relaxed);
+		atomic_fetch_add_explicit(&u->port.lost, 1, memory_order_relaxed);
 	return (ssize_t)len;
 }
 
@@ -257,6 +257,12 @@ static void run_timers(struct user_port *u)
 	} while (t);
 }
 
+static void refuse(struct user_port *u, const char *what)
+{
+	atomic_fetch_add_explicit(&u->port.refused, 1, memory_order_relaxed);
+	log_limited(&u->limit, LOG_WARN, "port=user: the guest sent %s: dropped", what);
+}
+
 static void take_frames(struct user_port *u)
 {
 	for (unsigned i = 0; i < BATCH; i++) {
@@ -264,7 +270,11 @@ static void take_frames(struct user_port *u)
 
 		if (len < 0)
 			break;
-		if (len >= PORT_FRAME_MIN && len <= PORT_FRAME_MAX)
+		if (len < PORT_FRAME_MIN || len > PORT_FRAME_MAX)
+			refuse(u, "a frame that is too short or too long");
+		else if (!slirp_guard_passes(u->frame, (size_t)len))
+			refuse(u, "TCP that is urgent or in fragments (CVE-2026-9539)");
+		else
 			slirp_lib.input(u->slirp, u->frame, (int)len);
 	}
 	/*
@@ -330,7 +340,7 @@ static void user_describe(const struct port *port, char *buf, size_t len)
 static void user_close(struct port *port)
 {
 	struct user_port *u = container_of(port, struct user_port, port);
-	uint64_t dropped;
+	uint64_t dropped, refused;
 
 	if (u->started) {
 		fd_signal(u->stop_fd);
@@ -341,7 +351,11 @@ static void user_close(struct port *port)
 		slirp_lib.cleanup(u->slirp);
 		pthread_mutex_unlock(&slirp_lib.lock);
 	}
-	dropped = atomic_load_explicit(&u->dropped, memory_order_relaxed);
+	refused = atomic_load_explicit(&u->port.refused, memory_order_relaxed);
+	if (refused)
+		log_info("port=user: %llu frames of the guest's were not for libslirp and dropped",
+		         (unsigned long long)refused);
+	dropped = atomic_load_explicit(&u->port.lost, memory_order_relaxed);
 	if (dropped)
 		log_info("port=user: %llu frames that the guest did not take in time were dropped",
 		         (unsigned long long)dropped);

@@ -943,6 +943,70 @@ static void sizes_of_frames_are_checked(void **state)
 	assert_int_equal(atomic_load(&fake.inputs), 2);
 }
 
+/* One TCP segment of @flags, as IPv4 with @options words of them and this fragment field, or as IPv6. */
+static size_t tcp_frame(bool v6, unsigned options, unsigned fragment, uint8_t flags)
+{
+	size_t at = v6 ? 54 : 34 + 4 * options;
+
+	memset(frame, 0, 200);
+	put16(frame + 12, v6 ? 0x86dd : 0x0800);
+	if (v6) {
+		frame[14] = 0x60;
+		frame[20] = IPPROTO_TCP;
+	} else {
+		frame[14] = (uint8_t)(0x45 + options);
+		put16(frame + 20, fragment);
+		frame[23] = IPPROTO_TCP;
+	}
+	frame[at + 12] = 0x50;
+	frame[at + 13] = flags;
+	return at + 40;
+}
+
+/* CVE-2026-9539: libslirp sends its own memory when a guest says that it is urgent. */
+static void urgent_tcp_does_not_reach_libslirp(void **state)
+{
+	unsigned refused = 0, passed = 0;
+	size_t len;
+
+	(void)state;
+	open_user();
+	for (unsigned v6 = 0; v6 < 2; v6++) {
+		for (unsigned options = 0; options <= 10; options += 5) {
+			send_frame(tcp_frame(v6, options, 0, 0x18));
+			passed++;
+			send_frame(tcp_frame(v6, options, 0x4000, 0x18)); /* "do not fragment" */
+			passed++;
+			send_frame(tcp_frame(v6, options, 0, 0x38));
+			refused++;
+			/* Cut before the flags. */
+			len = tcp_frame(v6, options, 0, 0x18);
+			send_frame(len - 40 + 12);
+			refused++;
+		}
+	}
+	/* Fragments: the first, one with an offset of 8 bytes, the last. */
+	send_frame(tcp_frame(false, 0, 0x2000, 0x18));
+	send_frame(tcp_frame(false, 0, 0x2001, 0x18));
+	send_frame(tcp_frame(false, 0, 0x0001, 0x18));
+	refused += 3;
+	len = tcp_frame(true, 0, 0, 0x18);
+	frame[20] = IPPROTO_FRAGMENT;
+	frame[54] = IPPROTO_TCP;
+	send_frame(len);
+	refused++;
+	/* Of others they pass. */
+	len = tcp_frame(false, 0, 0x2000, 0x38);
+	frame[23] = IPPROTO_UDP;
+	send_frame(len);
+	passed++;
+	for (unsigned i = 0; i < PATIENCE && atomic_load(&fake.inputs) < passed; i++)
+		usleep(1000);
+	/* In order: those before the last are dealt with. */
+	assert_int_equal(atomic_load(&fake.inputs), passed);
+	assert_int_equal(atomic_load(&port->refused), refused);
+}
+
 static void slow_guest_makes_the_host_wait(void **state)
 {
 	unsigned sent, fills, n, expected = 0;
@@ -1006,6 +1070,7 @@ int main(void)
 		FAKE(timers_fire_once_and_in_time),
 		FAKE(hosts_descriptors_are_watched),
 		FAKE(sizes_of_frames_are_checked),
+		FAKE(urgent_tcp_does_not_reach_libslirp),
 		FAKE(slow_guest_makes_the_host_wait),
 	};
 
