@@ -90,7 +90,7 @@ static uint32_t cost_of(const struct sw_frame *frame)
 
 /* To all that may have it, from the @from_port-th on. Returns where it stopped, or 0: all of them. */
 static unsigned flood(struct fabric *f, struct sw_port *from, struct sw_frame *frame,
-                      unsigned from_port)
+                      unsigned from_port, bool *any)
 {
 	for (unsigned i = from_port; i < f->nr_ports; i++) {
 		if (!f->ports[i]->up || !may_reach(from, f->ports[i]))
@@ -99,6 +99,7 @@ static unsigned flood(struct fabric *f, struct sw_port *from, struct sw_frame *f
 			return i;
 		enqueue(f, f->ports[i], frame);
 		f->cost += cost_of(frame);
+		*any = true;
 	}
 	return 0;
 }
@@ -146,6 +147,7 @@ static enum sw_fate route(struct fabric *f, struct sw_port *from, struct sw_fram
                           unsigned *resume)
 {
 	unsigned first = *resume;
+	bool any = false;
 	uint64_t vlan = (uint64_t)from->vlan << 48;
 	uint64_t src, dst;
 	int port;
@@ -159,8 +161,8 @@ static enum sw_fate route(struct fabric *f, struct sw_port *from, struct sw_fram
 	if (port == MAC_TABLE_NONE) {
 		if (is_reserved(dst))
 			return SW_FILTERED;
-		*resume = flood(f, from, frame, first);
-		return SW_FLOODED;
+		*resume = flood(f, from, frame, first, &any);
+		return any || first ? SW_FLOODED : SW_FILTERED;
 	}
 	if (!may_reach(from, f->ports[port]))
 		return SW_FILTERED;

@@ -57,6 +57,7 @@ struct sw_frame {
 struct sw_counters {
 	uint64_t rx_packets, rx_bytes;
 	uint64_t rx_malformed; /* too short or long, a wrong header, a source that is a group */
+	uint64_t rx_disabled;  /* from a ring that is not enabled */
 	uint64_t rx_filtered;  /* led back to where it came from, or to nobody it may reach */
 	uint64_t rx_flooded;   /* group addresses, and stations that are not known */
 	uint64_t tx_packets, tx_bytes;

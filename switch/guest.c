@@ -17,7 +17,7 @@ static void session_clear(struct guest *g)
 {
 	g->features = g->protocol = g->status = g->mtu = 0;
 	g->said_unshared = false;
-	g->hdr_len = SW_HDR;
+	g->hdr_len = GUEST_HDR_LEGACY; /* some front-ends never send features: there are none */
 	g->mrg_rxbuf = false;
 	g->offloads = 0;
 	g->doomed = NULL;
@@ -31,6 +31,7 @@ static void session_clear(struct guest *g)
 			.err_fd = -1,
 			.active = -1,
 		};
+	guest_rings_enable(g);
 }
 
 void guest_session_begin(struct guest *g)

@@ -31,8 +31,9 @@
 #include "vmm/log.h"
 #include "vmm/loop.h"
 
-#define GUEST_PAIRS_MAX 32
-#define GUEST_RINGS_MAX (2 * GUEST_PAIRS_MAX)
+#define GUEST_PAIRS_MAX  32
+#define GUEST_HDR_LEGACY offsetof(struct virtio_net_hdr_v1, num_buffers)
+#define GUEST_RINGS_MAX  (2 * GUEST_PAIRS_MAX)
 /* Descriptors of a front-end that hang in close(); more end its session. */
 #define GUEST_FOREIGN_MAX 64
 
@@ -48,8 +49,9 @@ struct guest_ring {
 	virtq_base_t base;
 	uint64_t desc, avail, used; /* user addresses */
 	bool addr_set;
-	bool kicked; /* VU_SET_VRING_KICK came: to run as soon as the rest is there */
-	bool enabled;
+	bool kicked;       /* VU_SET_VRING_KICK came: to run as soon as the rest is there */
+	bool told, wanted; /* VU_SET_VRING_ENABLE came, and what it said */
+	bool enabled;      /* what follows (guest_rings_enable()) */
 	int kick_fd, call_fd, err_fd;
 
 	bool running;
@@ -210,6 +212,11 @@ int guest_rings_start(struct guest *g, struct err *err);
 /* Stop one ring; its base is exact then. Idempotent. */
 void guest_ring_stop(struct guest_ring *r);
 void guest_rings_stop(struct guest *g);
+/*
+ * Which rings are enabled, after features or VU_SET_VRING_ENABLE: what the front-end said; until it
+ * has said something, all of them unless VU_F_PROTOCOL_FEATURES is acknowledged ("Ring states").
+ */
+void guest_rings_enable(struct guest *g);
 /* After rings, or their enabling, have changed: whom to deliver to. */
 void guest_receivers(struct guest *g);
 

@@ -100,13 +100,9 @@ static int set_features(struct guest *g, struct err *err)
 	g->features = f;
 	g->mrg_rxbuf = f & BIT64(VIRTIO_NET_F_MRG_RXBUF);
 	/* 5.1.6.1: without either the header has no number of buffers. */
-	g->hdr_len =
-		modern || g->mrg_rxbuf ? SW_HDR : offsetof(struct virtio_net_hdr_v1, num_buffers);
+	g->hdr_len = modern || g->mrg_rxbuf ? SW_HDR : GUEST_HDR_LEGACY;
 	g->offloads = f & OFFLOADS;
-	/* Without protocol features there is no message that enables a ring. */
-	if (!(f & BIT64(VU_F_PROTOCOL_FEATURES)))
-		for (unsigned i = 0; i < GUEST_RINGS_MAX; i++)
-			g->rings[i].enabled = true;
+	guest_rings_enable(g);
 	return guest_rings_start(g, err);
 }
 
@@ -285,10 +281,11 @@ static int set_vring_enable(struct guest *g, struct err *err)
 		return -EINVAL;
 	if (s.num > 1)
 		return err_set(err, -EINVAL, "ring %u: enable %u", s.index, s.num);
-	r->enabled = s.num;
+	r->told = true;
+	r->wanted = s.num;
+	guest_rings_enable(g);
 	if (r->enabled && r->kicked && r->addr_set)
 		check_shared(g);
-	guest_receivers(g);
 	return 0;
 }
 
@@ -394,9 +391,10 @@ static int reset_device(struct guest *g, struct err *err)
 	(void)err;
 	guest_rings_stop(g);
 	for (unsigned i = 0; i < GUEST_RINGS_MAX; i++) {
-		g->rings[i].kicked = g->rings[i].enabled = g->rings[i].addr_set = false;
+		g->rings[i].kicked = g->rings[i].told = g->rings[i].addr_set = false;
 		g->rings[i].base = 0;
 	}
+	guest_rings_enable(g);
 	g->status = 0;
 	return 0;
 }

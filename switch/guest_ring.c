@@ -124,6 +124,18 @@ void guest_rings_stop(struct guest *g)
 	guest_receivers(g);
 }
 
+void guest_rings_enable(struct guest *g)
+{
+	bool at_first = !(g->features & BIT64(VU_F_PROTOCOL_FEATURES));
+
+	for (unsigned i = 0; i < GUEST_RINGS_MAX; i++) {
+		struct guest_ring *r = &g->rings[i];
+
+		r->enabled = r->told ? r->wanted : at_first;
+	}
+	guest_receivers(g);
+}
+
 void guest_receivers(struct guest *g)
 {
 	bool was = g->port.up;

@@ -291,22 +291,57 @@ static unsigned deliver_all(struct target *t, struct sw_frame *const *frames, un
 	return n;
 }
 
-static unsigned guest_deliver(struct sw_port *port, struct sw_frame *const *frames, unsigned n,
-                              bool may_wait)
+/* --- Which queue --- */
+
+static uint32_t read32(const uint8_t *p)
 {
-	struct guest *g = container_of(port, struct guest, port);
-	struct stash *s = &g->sw->stash;
-	struct guest_ring *r;
-	struct target t;
+	uint32_t v;
+
+	memcpy(&v, p, sizeof(v));
+	return v;
+}
+
+/*
+ * The same number for all frames of a flow, in both directions: addresses and ports as far as there
+ * are some. A flow's frames then stay in order whatever queues their sender takes, and the flows of
+ * one sender are spread over the receiver's processors.
+ */
+static uint32_t flow_hash(const struct sw_frame *f)
+{
+	uint8_t h[64] = {0};
+	uint32_t a = 0;
+	unsigned l4 = 0;
+
+	iov_copy_out(f->iov, f->nr, 0, h, f->len < sizeof(h) ? f->len : sizeof(h));
+	if (h[12] == 0x08 && h[13] == 0x00 && h[14] >> 4 == 4) {
+		a = read32(h + 26) ^ read32(h + 30);
+		/* Only a fragment's first one has ports. */
+		if ((h[23] == 6 || h[23] == 17) && !((h[20] & 0x3f) | h[21]))
+			l4 = 14 + (h[14] & 15) * 4u;
+	} else if (h[12] == 0x86 && h[13] == 0xdd) {
+		for (unsigned i = 22; i < 54; i += 4)
+			a ^= read32(h + i);
+		if (h[20] == 6 || h[20] == 17)
+			l4 = 54;
+	} else {
+		for (unsigned i = 0; i < 12; i += 2)
+			a ^= (uint32_t)(h[i] << 8 | h[i + 1]);
+	}
+	if (l4 && l4 + 4 <= sizeof(h))
+		a ^= (uint32_t)(h[l4] << 8 | h[l4 + 1]) ^ (uint32_t)(h[l4 + 2] << 8 | h[l4 + 3]);
+	a *= 0x9e3779b1u;
+	return a >> 16;
+}
+
+/* Deliver frames into @r, as struct sw_port_ops says. */
+static unsigned deliver_into(struct guest *g, struct guest_ring *r, struct sw_frame *const *frames,
+                             unsigned n, bool may_wait)
+{
+	struct target t = {.g = g, .r = r, .s = &g->sw->stash};
+	struct sw_port *port = &g->port;
+	struct stash *s = t.s;
 	unsigned done;
 
-	if (!g->nr_receive) {
-		port->counters.tx_down += n;
-		return n;
-	}
-	/* Frames of a batch come from one queue. 5.1.6.5.5: a guest's queues go in pairs. */
-	r = g->receive[frames[0]->queue % g->nr_receive];
-	t = (struct target){.g = g, .r = r, .s = s};
 	stash_fill(s, r, n);
 	done = deliver_all(&t, frames, n, may_wait);
 	if (unlikely(r->q.broken)) {
@@ -323,6 +358,29 @@ static unsigned guest_deliver(struct sw_port *port, struct sw_frame *const *fram
 	if (guest_ring_flush(r))
 		guest_ring_call(r);
 	return done;
+}
+
+static unsigned guest_deliver(struct sw_port *port, struct sw_frame *const *frames, unsigned n,
+                              bool may_wait)
+{
+	struct guest *g = container_of(port, struct guest, port);
+	unsigned done = 0;
+
+	if (g->nr_receive == 1)
+		return deliver_into(g, g->receive[0], frames, n, may_wait);
+	/* Frames that follow each other and go to one queue, together. A ring may break. */
+	while (done < n && g->nr_receive) {
+		unsigned queue = flow_hash(frames[done]) % g->nr_receive, k = 1, got;
+
+		while (done + k < n && flow_hash(frames[done + k]) % g->nr_receive == queue)
+			k++;
+		got = deliver_into(g, g->receive[queue], frames + done, k, may_wait);
+		done += got;
+		if (got < k)
+			return done;
+	}
+	port->counters.tx_down += n - done;
+	return n;
 }
 
 const struct sw_port_ops guest_port_ops = {

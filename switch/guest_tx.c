@@ -158,6 +158,8 @@ unsigned guest_ring_poll(struct guest_ring *r, uint32_t *cost)
 		n++;
 	}
 	/* A disabled ring is emptied without effect ("Ring states"). */
+	if (unlikely(!r->enabled))
+		r->guest->port.counters.rx_disabled += n;
 	done = r->enabled && n ? forward(r, n, cost) : n;
 	for (unsigned i = n; i > done; i--)
 		virtq_unpop(q, &sw->chains[i - 1]);

@@ -15,9 +15,9 @@ static const struct {
 	{                                                 \
 #name, offsetof(struct sw_counters, name) \
 	}
-	C(rx_packets), C(rx_bytes), C(rx_malformed), C(rx_filtered), C(rx_flooded),
-	C(tx_packets), C(tx_bytes), C(tx_full),      C(tx_size),     C(tx_offload),
-	C(tx_down),    C(wakeups),  C(calls),
+	C(rx_packets), C(rx_bytes),   C(rx_malformed), C(rx_disabled), C(rx_filtered),
+	C(rx_flooded), C(tx_packets), C(tx_bytes),     C(tx_full),     C(tx_size),
+	C(tx_offload), C(tx_down),    C(wakeups),      C(calls),
 #undef C
 };
 

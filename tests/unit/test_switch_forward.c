@@ -518,8 +518,37 @@ static void offloads_are_finished_for_who_does_not(void **state)
 
 /* --- Queues, and their states --- */
 
-static void pairs_of_queues_go_together(void **state)
+/* A UDP frame of a flow: @port of station @src, the other port is 53. */
+static void flow_frame(uint8_t *frame, size_t len, uint8_t dst, uint8_t src, uint16_t port)
 {
+	fe_frame(frame, len, dst, src, 1);
+	memcpy(frame + 12, "\x08\x00\x45", 3);
+	memset(frame + 15, 0, 19);
+	frame[23] = 17;
+	frame[26] = 10;
+	frame[29] = src;
+	frame[30] = 10;
+	frame[33] = dst;
+	frame[34] = (uint8_t)(port >> 8);
+	frame[35] = (uint8_t)port;
+	frame[36] = 0;
+	frame[37] = 53;
+}
+
+static int queue_of(struct two *t)
+{
+	struct virtio_net_hdr_v1 hdr;
+	uint8_t got[64];
+
+	for (unsigned pair = 0; pair < 2; pair++)
+		if (fe_receive(&t->b, pair, got, sizeof(got), &hdr) >= 0)
+			return (int)pair;
+	return -1;
+}
+
+static void a_flow_has_a_queue_whatever_its_sender_takes(void **state)
+{
+	unsigned frames[2] = {0};
 	uint8_t frame[64];
 	struct two t;
 
@@ -532,19 +561,135 @@ static void pairs_of_queues_go_together(void **state)
 	assert_int_equal(t.a.guest->nr_receive, 2);
 	fe_post(&t.b, 0, 2048, 8);
 	fe_post(&t.b, 1, 2048, 8);
-	for (unsigned pair = 0; pair < 2; pair++) {
-		fe_frame(frame, sizeof(frame), 0xb, 0xa, (uint8_t)pair);
-		fe_queue(&t.a, pair, NULL, frame, sizeof(frame), 0);
-		fe_kick(&t.a, 2 * pair + 1);
-		expect(&t.b, pair, frame, sizeof(frame));
-		expect_nothing(&t.b);
+	for (uint16_t port = 1000; port < 1032; port++) {
+		int first = -1;
+
+		flow_frame(frame, sizeof(frame), 0xb, 0xa, port);
+		for (unsigned pair = 0; pair < 2; pair++) {
+			int queue;
+
+			fe_queue(&t.a, pair, NULL, frame, sizeof(frame), 0);
+			fe_kick(&t.a, 2 * pair + 1);
+			queue = queue_of(&t);
+			assert_true(queue >= 0 && (first < 0 || queue == first));
+			first = queue;
+			frames[queue]++;
+		}
 	}
+	/* Flows of one queue of the sender's are spread. */
+	assert_true(frames[0] >= 16 && frames[1] >= 16);
+	/* Several flows in one batch. */
+	for (uint16_t port = 1000; port < 1008; port++) {
+		flow_frame(frame, sizeof(frame), 0xb, 0xa, port);
+		fe_queue(&t.a, 0, NULL, frame, sizeof(frame), 0);
+	}
+	fe_kick(&t.a, 1);
+	for (unsigned i = 0; i < 8; i++)
+		assert_true(queue_of(&t) >= 0);
+	assert_int_equal(queue_of(&t), -1);
 	/* b uses one pair only: everything comes there. */
 	fe_send_state(&t.b, VU_SET_VRING_ENABLE, 2, 0);
-	fe_queue(&t.a, 1, NULL, frame, sizeof(frame), 0);
-	fe_kick(&t.a, 3);
-	expect(&t.b, 0, frame, sizeof(frame));
+	for (uint16_t port = 1000; port < 1008; port++) {
+		flow_frame(frame, sizeof(frame), 0xb, 0xa, port);
+		fe_queue(&t.a, 1, NULL, frame, sizeof(frame), 0);
+		fe_kick(&t.a, 3);
+		assert_int_equal(queue_of(&t), 0);
+	}
 	two_free(&t);
+}
+
+/* The front-end's whole start, with what it sends of features, and when it says "enable". */
+enum when {
+	NEVER,
+	BEFORE,
+	AFTER
+};
+
+static void start_otherwise(struct fe *fe, bool features, enum when enable)
+{
+	fe_send(fe, VU_SET_OWNER, NULL, 0);
+	for (unsigned i = 0; enable == BEFORE && i < 2; i++)
+		fe_send_state(fe, VU_SET_VRING_ENABLE, i, 1);
+	if (features)
+		fe_send_u64(fe, VU_SET_FEATURES, BIT64(VU_F_PROTOCOL_FEATURES));
+	fe_send_memory(fe);
+	for (unsigned i = 0; i < 2; i++) {
+		fe_clear_ring(fe, i);
+		fe_start_ring(fe, i, 0);
+		assert_true(fe->guest->rings[i].running);
+	}
+	for (unsigned i = 0; enable == AFTER && i < 2; i++)
+		fe_send_state(fe, VU_SET_VRING_ENABLE, i, 1);
+}
+
+/* A frame behind a header of 10 bytes, from @fe to t->b. */
+static void transmit_legacy(struct fe *fe, const uint8_t *frame, uint16_t len)
+{
+	uint16_t out = 10 + len;
+	uint8_t *slot = fe_slot(fe, 1, fe->rings[1].next);
+
+	memset(slot, 0, 10);
+	memcpy(slot + 10, frame, len);
+	fe_add(fe, &fe->rings[1], &out, 1, false);
+	fe_kick(fe, 1);
+}
+
+static void rings_are_enabled_by_word_or_by_default(void **state)
+{
+	static const struct {
+		bool features;
+		enum when enable;
+		bool passes;
+	} cases[] = {
+		{false, NEVER, true}, /* vhost-user before there were protocol features */
+		{false, BEFORE, true}, {false, AFTER, true}, {true, NEVER, false},
+		{true, BEFORE, true},  {true, AFTER, true},
+	};
+	uint8_t frame[64];
+
+	(void)state;
+	fe_frame(frame, sizeof(frame), 0xb, 0xc, 1);
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct sw_counters *c;
+		struct fe fe;
+		struct two t;
+
+		two_new(&t, 0, MRG);
+		fe_post(&t.b, 0, 2048, 8);
+		fe_frame(frame, sizeof(frame), 0xa, 0xb, 1);
+		fe_transmit(&t.b, frame, sizeof(frame)); /* b is known: this is no flood */
+		fe_frame(frame, sizeof(frame), 0xb, 0xc, 1);
+		fe_open(&fe, rig_port(t.sw, "old", 0, false));
+		c = &fe.guest->port.counters;
+		start_otherwise(&fe, cases[i].features, cases[i].enable);
+		transmit_legacy(&fe, frame, sizeof(frame));
+		if (cases[i].passes) {
+			expect(&t.b, 0, frame, sizeof(frame));
+		} else {
+			expect_nothing(&t.b);
+			assert_int_equal(c->rx_disabled, 1);
+		}
+		/* Each frame is in one of the counters. */
+		assert_int_equal(c->rx_packets + c->rx_malformed + c->rx_disabled, 1);
+		fe_close(&fe);
+		two_free(&t);
+	}
+}
+
+static void a_frame_that_reaches_nobody_is_counted(void **state)
+{
+	struct sw *sw = rig_new();
+	uint8_t frame[64];
+	struct fe fe;
+
+	(void)state;
+	fe_open(&fe, rig_port(sw, "alone", 0, false));
+	fe_start(&fe, MRG, 2);
+	fe_frame(frame, sizeof(frame), 0xff, 0xa, 1);
+	fe_transmit(&fe, frame, sizeof(frame));
+	assert_int_equal(fe.guest->port.counters.rx_filtered, 1);
+	fe_close(&fe);
+	rig_free(sw);
 }
 
 static void a_disabled_ring_has_no_effect(void **state)
@@ -784,7 +929,9 @@ int main(void)
 		cmocka_unit_test(malformed_frames_are_counted),
 		cmocka_unit_test(offloads_pass_to_who_takes_them),
 		cmocka_unit_test(offloads_are_finished_for_who_does_not),
-		cmocka_unit_test(pairs_of_queues_go_together),
+		cmocka_unit_test(a_flow_has_a_queue_whatever_its_sender_takes),
+		cmocka_unit_test(rings_are_enabled_by_word_or_by_default),
+		cmocka_unit_test(a_frame_that_reaches_nobody_is_counted),
 		cmocka_unit_test(a_disabled_ring_has_no_effect),
 		cmocka_unit_test(a_stopped_ring_goes_on_from_its_base),
 		cmocka_unit_test(memory_is_replaced_under_running_rings),

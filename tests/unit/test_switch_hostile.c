@@ -5,6 +5,9 @@
  * other, which is what `survives` checks.
  */
 #include <pthread.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
 
 #include "tests/unit/switch_rig.h"
 
@@ -209,6 +212,51 @@ static void more_regions_than_slots_are_refused(void **state)
 	}
 	assert_true(fe_alive(&t.bad));
 	end(&t);
+}
+
+/* 1 TiB unless there are fewer ports: sparse files cost the front-end nothing. */
+static void no_port_maps_more_than_its_share(void **state)
+{
+	struct vu_memory_region r = {.region = {.gpa = TIB(2), .user_addr = FE_USER + TIB(2)}};
+	struct bench t;
+	int fd = memfd_create("space", MFD_CLOEXEC);
+
+	(void)state;
+	begin(&t, MRG, 0);
+	assert_int_equal(ftruncate(fd, (off_t)TIB(1)), 0);
+	r.region.size = TIB(1);
+	assert_false(fe_accepted(&t.bad, VU_ADD_MEM_REG, &r, sizeof(r), &fd, 1));
+	r.region.size = GIB(900);
+	/* Again and again: what was let go of counts no more. */
+	for (unsigned i = 0; i < 4; i++) {
+		assert_true(fe_accepted(&t.bad, VU_ADD_MEM_REG, &r, sizeof(r), &fd, 1));
+		assert_true(fe_accepted(&t.bad, VU_REM_MEM_REG, &r, sizeof(r), NULL, 0));
+	}
+	close(fd);
+	end(&t);
+}
+
+/* The region begins at an odd place of its file: the ring's addresses are aligned only for the guest. */
+static void misaligned_rings_are_refused(void **state)
+{
+	struct vu_region r = {FE_GPA, FE_RAM_SIZE - 16, FE_USER, FE_OFFSET};
+	struct bench t;
+
+	(void)state;
+	for (unsigned packed = 0; packed < 2; packed++) {
+		for (uint64_t odd = 1; odd < 16; odd *= 2) {
+			struct vu_addr a = fe_ring_addr(1);
+
+			begin(&t, MRG | (packed ? PACKED : 0), 2);
+			r.mmap_offset = FE_OFFSET + odd;
+			/* Rings that ran stay stopped. */
+			assert_true(table_accepted(&t, &r, 1, &t.bad.memfd, 1));
+			assert_false(t.port->rings[1].running);
+			assert_false(
+				fe_accepted(&t.bad, VU_SET_VRING_ADDR, &a, sizeof(a), NULL, 0));
+			end(&t);
+		}
+	}
 }
 
 static void buffers_across_regions_break_the_ring(void **state)
@@ -566,6 +614,40 @@ static void notifications_are_eventfds(void **state)
 	end(&t);
 }
 
+/* The same, where there is no /proc; in a process of its own. */
+static void notifications_are_eventfds_without_proc(void **state)
+{
+	int status;
+	pid_t pid = fork();
+
+	(void)state;
+	if (pid == 0) {
+		int pipes[2], event = eventfd(0, EFD_CLOEXEC),
+			      memory = memfd_create("m", MFD_CLOEXEC);
+		uint64_t count = 7;
+
+		if (unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0 ||
+		    mount("none", "/proc", "tmpfs", 0, "") < 0)
+			_exit(77);
+		if (pipe2(pipes, O_CLOEXEC) < 0 || write(event, &count, sizeof(count)) < 0)
+			_exit(1);
+		if (fd_is_eventfd(event) != 1)
+			_exit(fd_is_eventfd(event) == -ENOSYS ? 77 : 2);
+		/* Looking at it is not signalling it. */
+		if (read(event, &count, sizeof(count)) < 0 || count != 7)
+			_exit(3);
+		_exit(fd_is_eventfd(pipes[1]) || fd_is_eventfd(memory) || fd_is_eventfd(pipes[0])
+		              ? 4
+		              : 0);
+	}
+	while (waitpid(pid, &status, 0) < 0)
+		assert_int_equal(errno, EINTR);
+	assert_true(WIFEXITED(status));
+	if (WEXITSTATUS(status) == 77)
+		skip();
+	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 static void what_was_not_offered_is_refused(void **state)
 {
 	uint64_t all = UINT64_MAX, log = 1ull << 26;
@@ -751,6 +833,9 @@ int main(void)
 		cmocka_unit_test(lengths_that_change_between_reads),
 		cmocka_unit_test(descriptors_that_are_missing_or_too_many),
 		cmocka_unit_test(notifications_are_eventfds),
+		cmocka_unit_test(notifications_are_eventfds_without_proc),
+		cmocka_unit_test(no_port_maps_more_than_its_share),
+		cmocka_unit_test(misaligned_rings_are_refused),
 		cmocka_unit_test(what_was_not_offered_is_refused),
 		cmocka_unit_test(inflight_regions_that_are_too_small),
 		cmocka_unit_test(inflight_regions_that_lie),
