@@ -373,6 +373,17 @@ void chardev_attach(struct chardev *chr, const struct chardev_client *client)
 		chardev_accept_input(chr);
 }
 
+void chardev_set_size(struct chardev *chr, uint16_t cols, uint16_t rows)
+{
+	if (chr->has_size && chr->cols == cols && chr->rows == rows)
+		return;
+	chr->has_size = true;
+	chr->cols = cols;
+	chr->rows = rows;
+	if (chr->client.resized)
+		chr->client.resized(chr->client.opaque);
+}
+
 void chardev_accept_input(struct chardev *chr)
 {
 	fd_signal(chr->kick_fd);

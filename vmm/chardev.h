@@ -24,6 +24,7 @@ struct chardev_client {
 		void *opaque); /* input bytes that it can take now; 0 stops reading the host */
 	void (*input)(void *opaque, const uint8_t *buf, size_t len); /* len <= what room() said */
 	void (*line_break)(void *opaque);                            /* Ctrl-A b */
+	void (*resized)(void *opaque);  /* chardev_set_size(); may be NULL */
 	void (*writable)(void *opaque); /* there is room again after chardev_write() took less */
 	void *opaque;
 };
@@ -50,6 +51,8 @@ struct chardev {
 	void *on_broken_opaque;
 
 	/* Main thread only. */
+	bool has_size; /* the host's end is a terminal, of so many columns and rows */
+	uint16_t cols, rows;
 	struct loop_source in, out, kick, stuck;
 	bool in_open;   /* not at its end yet */
 	bool in_polled; /* epoll takes it; else (regular file) it can always be read */
@@ -84,6 +87,9 @@ void chardev_attach(struct chardev *chr, const struct chardev_client *client);
 
 /* Take up to @len bytes; returns how many were taken. Any thread; never blocks. */
 size_t chardev_write(struct chardev *chr, const uint8_t *buf, size_t len);
+
+/* The host's terminal has that size now. Main thread. */
+void chardev_set_size(struct chardev *chr, uint16_t cols, uint16_t rows);
 
 /* The device has room for input again. Any thread. */
 void chardev_accept_input(struct chardev *chr);

@@ -15,6 +15,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <termios.h>
@@ -149,15 +151,55 @@ static int open_any(struct console_host *h, const struct console_options *o, str
 	return h->out < 0 ? err_errno(err, -errno, "--console") : 0;
 }
 
+/*
+ * The size of the terminal: of a pseudo terminal as whoever uses it has set it, else of the one that
+ * we were given. The kernel tells only the processes in the terminal's foreground of a change
+ * (SIGWINCH), which we are not, so we look.
+ */
+static void look_at_size(struct console_host *h)
+{
+	struct winsize w;
+
+	if (ioctl(h->in, TIOCGWINSZ, &w) == 0)
+		chardev_set_size(&h->chr, w.ws_col, w.ws_row);
+}
+
+static void on_look(struct loop_source *src, uint32_t events)
+{
+	struct console_host *h = container_of(src, struct console_host, look);
+
+	(void)events;
+	fd_drain(h->look_fd);
+	look_at_size(h);
+	loop_timer_set(h->look_fd, CONSOLE_SIZE_MS);
+}
+
+static int watch_size(struct console_host *h, struct loop *loop)
+{
+	int rc;
+
+	if (h->in < 0 || !isatty(h->in))
+		return 0;
+	look_at_size(h);
+	rc = h->look_fd = loop_timer_create();
+	if (rc >= 0)
+		rc = loop_add(loop, &h->look, h->look_fd, EPOLLIN, on_look);
+	if (rc == 0)
+		loop_timer_set(h->look_fd, CONSOLE_SIZE_MS);
+	return rc;
+}
+
 int console_host_open(struct console_host *h, const struct console_options *o, struct loop *loop,
                       struct err *err)
 {
 	int rc;
 
-	*h = (struct console_host){.in = -1, .out = -1, .slave = -1};
+	*h = (struct console_host){.in = -1, .out = -1, .slave = -1, .look_fd = -1};
 	rc = open_any(h, o, err);
 	if (rc == 0) {
 		rc = chardev_init(&h->chr, loop, h->in, h->out);
+		if (rc == 0)
+			rc = watch_size(h, loop);
 		if (rc < 0)
 			err_errno(err, rc, "--console");
 	}
@@ -170,6 +212,8 @@ void console_host_close(struct console_host *h)
 {
 	if (!h->in && !h->out) /* zero */
 		return;
+	loop_remove(&h->look);
+	fd_close(&h->look_fd);
 	chardev_destroy(&h->chr);
 	fd_close(&h->in);
 	fd_close(&h->out);

@@ -17,6 +17,8 @@
 #include "vmm/loop.h"
 #include "vmm/virtio_options.h"
 
+#define CONSOLE_SIZE_MS 1000 /* from one look at the terminal's size to the next */
+
 enum console_kind {
 	CONSOLE_PTY,
 	CONSOLE_FILE,
@@ -38,6 +40,8 @@ int console_options_parse(struct console_options *o, const char *text, struct er
 struct console_host {
 	struct chardev chr;
 	int in, out;
+	int look_fd; /* a timer: has the terminal's size changed? */
+	struct loop_source look;
 	int slave; /* pty: held open, so that a terminal program may come and go */
 };
 

@@ -20,10 +20,12 @@
  */
 #include "devices/console/console.h"
 
+#include <linux/virtio_console.h>
 #include <linux/virtio_ids.h>
 #include <string.h>
 #include <sys/epoll.h>
 
+#include "vmm/endian.h"
 #include "vmm/fd.h"
 #include "vmm/util.h"
 
@@ -208,6 +210,18 @@ static void on_timer(struct loop_source *src, uint32_t events)
 	pthread_mutex_unlock(&con->lock);
 }
 
+/* Under the lock that the driver's reads hold: it sees both or neither (5.3.4, 2.5.1). */
+static void console_resized(void *opaque)
+{
+	struct console *con = opaque;
+
+	pthread_mutex_lock(&con->dev.lock);
+	con->cols = con->chr->cols;
+	con->rows = con->chr->rows;
+	virtio_config_changed(&con->dev);
+	pthread_mutex_unlock(&con->dev.lock);
+}
+
 /* Breaks mean nothing to this device. */
 static void console_line_break(void *opaque)
 {
@@ -283,7 +297,19 @@ static int console_start(struct virtio_device *dev, struct err *err)
 	return rc;
 }
 
+/* 5.3.4: cols, rows; what follows belongs to features that are not offered. */
+static void console_config_read(struct virtio_device *dev, uint32_t offset, void *buf, uint32_t len)
+{
+	const struct console *con = console_of(dev);
+	uint8_t size[CONSOLE_CONFIG_SIZE];
+
+	store_le16(size, con->cols);
+	store_le16(size + 2, con->rows);
+	memcpy(buf, size + offset, len);
+}
+
 static const struct virtio_device_ops console_ops = {
+	.config_read = console_config_read,
 	.start = console_start,
 	.stop = console_stop,
 	.queue_start = console_queue_start,
@@ -300,8 +326,10 @@ int console_init(struct console *con, const char *name, struct chardev *chr,
 		.input = console_input,
 		.line_break = console_line_break,
 		.writable = console_writable,
+		.resized = console_resized,
 		.opaque = con,
 	};
+	uint64_t features;
 	int rc;
 
 	memset(con, 0, sizeof(*con));
@@ -314,8 +342,13 @@ int console_init(struct console *con, const char *name, struct chardev *chr,
 		return rc;
 	}
 	pthread_mutex_init(&con->lock, NULL);
-	virtio_device_init(&con->dev, name, VIRTIO_ID_CONSOLE, &console_ops,
-	                   virtio_ring_features(true), 0, sizes, ARRAY_SIZE(sizes), mem);
+	con->cols = chr->cols;
+	con->rows = chr->rows;
+	features = virtio_ring_features(true);
+	if (chr->has_size)
+		features |= VIRTIO_FEATURE(VIRTIO_CONSOLE_F_SIZE);
+	virtio_device_init(&con->dev, name, VIRTIO_ID_CONSOLE, &console_ops, features,
+	                   CONSOLE_CONFIG_SIZE, sizes, ARRAY_SIZE(sizes), mem);
 	chardev_attach(chr, &client);
 	return 0;
 }

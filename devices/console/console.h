@@ -3,7 +3,8 @@
  * console: the virtio console device (virtio 1.2, 5.3) with one port: hvc0 in a Linux guest. The
  * host's end is a chardev, as for a serial port, but bytes come by the buffer and not one by one.
  *
- * Not offered: more ports, the console's size, emergency writes.
+ * The console's size is offered if the host's end is a terminal. Not offered: more ports, emergency
+ * writes.
  */
 #ifndef TRIVM_DEVICES_CONSOLE_CONSOLE_H
 #define TRIVM_DEVICES_CONSOLE_CONSOLE_H
@@ -17,7 +18,8 @@
 #include "vmm/loop.h"
 #include "vmm/memory.h"
 
-#define CONSOLE_QUEUE_SIZE 64
+#define CONSOLE_QUEUE_SIZE  64
+#define CONSOLE_CONFIG_SIZE 4
 /* Buffers and bytes sent before others on the main loop have their turn. */
 #define CONSOLE_ROUND_MAX 16
 #define CONSOLE_BYTES_MAX (256 * 1024)
@@ -44,6 +46,7 @@ struct console_queue {
 struct console {
 	struct virtio_device dev; /* to be given to a transport */
 	struct chardev *chr;
+	uint16_t cols, rows; /* dev.lock */
 
 	/* The main loop serves the queues under it, so that start and stop can wait for that. */
 	pthread_mutex_t lock;

@@ -10,6 +10,8 @@
 #include <unistd.h>
 #undef F_OK /* access()'s; the rig's is a status bit */
 
+#include <linux/virtio_console.h>
+
 #include "devices/console/console.h"
 #include "devices/virtio/mmio.h"
 #include "tests/unit/virtio_rig.h"
@@ -436,14 +438,58 @@ static void test_broken_ring(void **state)
 	teardown(f);
 }
 
+/* 5.3.4: a new size is a new generation of the configuration, and an interrupt. */
+static void the_terminals_size(void **state)
+{
+	struct fixture *f = setup(false, CONSOLE_TX);
+	uint8_t c[4];
+	unsigned rises;
+	uint32_t generation;
+
+	(void)state;
+	assert_false(f->con.dev.offered & VIRTIO_FEATURE(VIRTIO_CONSOLE_F_SIZE)); /* a pipe */
+	console_destroy(&f->con);
+	chardev_set_size(&f->chr, 80, 24);
+	virtio_mmio_destroy(&f->m);
+	bus_destroy(&f->bus);
+	bus_init(&f->bus, BUS_MMIO);
+	bus_set_eventfd_backend(&f->bus, fake_ioeventfd, &f->kernel);
+	assert_int_equal(console_init(&f->con, "console", &f->chr, &f->d.mem, &f->loop), 0);
+	assert_int_equal(
+		virtio_mmio_init(&f->m, &f->con.dev,
+	                         &(struct virtio_mmio_config){.bus = &f->bus,
+	                                                      .base = BASE,
+	                                                      .line = fake_irq_line(&f->irq, GSI),
+	                                                      .loop = &f->loop},
+	                         NULL),
+		0);
+	assert_true(f->con.dev.offered & VIRTIO_FEATURE(VIRTIO_CONSOLE_F_SIZE));
+	go(f);
+	virtio_config_read(&f->con.dev, 0, c, 4);
+	assert_memory_equal(c, "\x50\0\x18\0", 4);
+	generation = virtio_config_generation(&f->con.dev);
+	rises = f->irq.gsi[GSI].rises;
+	chardev_set_size(&f->chr, 80, 24);
+	assert_int_equal(f->irq.gsi[GSI].rises, rises);
+	chardev_set_size(&f->chr, 300, 50);
+	assert_int_equal(f->irq.gsi[GSI].rises, rises + 1);
+	virtio_config_read(&f->con.dev, 2, c, 2);
+	assert_memory_equal(c, "\x32\0", 2);
+	virtio_config_read(&f->con.dev, 0, c, 4);
+	assert_memory_equal(c, "\x2c\x01\x32\0", 4);
+	assert_int_not_equal(virtio_config_generation(&f->con.dev), generation);
+	teardown(f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_identity),  cmocka_unit_test(test_output),
-		cmocka_unit_test(test_slow_host), cmocka_unit_test(test_deaf_host),
-		cmocka_unit_test(test_turns),     cmocka_unit_test(test_input),
-		cmocka_unit_test(test_stopped),   cmocka_unit_test(test_stopped_halfway),
-		cmocka_unit_test(test_broken),    cmocka_unit_test(test_broken_ring),
+		cmocka_unit_test(test_identity),      cmocka_unit_test(test_output),
+		cmocka_unit_test(test_slow_host),     cmocka_unit_test(test_deaf_host),
+		cmocka_unit_test(test_turns),         cmocka_unit_test(test_input),
+		cmocka_unit_test(test_stopped),       cmocka_unit_test(test_stopped_halfway),
+		cmocka_unit_test(test_broken),        cmocka_unit_test(test_broken_ring),
+		cmocka_unit_test(the_terminals_size),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
