@@ -2,6 +2,7 @@
 # Benches. Included by the root Makefile, which sets BUILD, CC, CFLAGS and builds $(BUILD)/trivm.
 #   make bench-start    what starting and ending a VM costs; BENCH_ROUNDS=15
 #   make bench-switch   trivm-switch beside DPDK's testpmd; SWITCH_ROUNDS=5
+#   make bench-ports    two ports of trivm-switch beside a hostile one of each kind; PORTS_ROUNDS=3
 #   make bench-net      frames through a NIC; BENCH_NET_ROUNDS=5
 #   make bench-lab      trivm's roads beside QEMU's with Linux guests in the lab; NAMES="qemu-vhost vhost-net" and WHAT=tcp-in
 #                       as in lab-net.sh, BENCH_NET_ROUNDS=5
@@ -34,7 +35,7 @@ $(BENCH_OUT)/switchgen: tests/bench/switchgen.c $(BUILD)/libtrivm-switch.a $(BUI
 	$(call do,CC,$@)$(CC) $(ALL_CFLAGS) -MMD -MP -o $@ $< $(BUILD)/libtrivm-switch.a $(BUILD)/libtrivm.a $(SWITCH_LIBS)
 -include $(BENCH_OUT)/switchgen.d
 
-.PHONY: bench-gap bench-lab bench-switch bench-start bench-net bench-build
+.PHONY: bench-ports bench-gap bench-lab bench-switch bench-start bench-net bench-build
 bench-build: $(BENCH_OUT)/bare_kvm $(BENCH_OUT)/startbench $(BM_OUT)/byte-reset.elf \
 	$(BM_OUT)/byte-reset.bin $(BM_OUT)/byte-halt.elf $(BM_OUT)/byte-halt.bin \
 	$(BENCH_OUT)/netbench $(BENCH_OUT)/netplain $(BM_OUT)/net.elf
@@ -47,6 +48,9 @@ bench-net: bench-build $(BUILD)/trivm
 
 bench-switch: $(BENCH_OUT)/switchgen $(BUILD)/trivm-switch
 	tests/bench/switch
+
+bench-ports: $(BUILD)/tests/switchfront $(BUILD)/trivm-switch
+	tests/bench/ports
 
 # Two processors: one for the guest, one for whoever moves its packets.
 bench-lab: lab
