@@ -41,6 +41,7 @@ struct datapath_ring {
 	const char *dev; /* the NIC's name, for vmm/trace.h */
 	struct virtq_config config;
 	virtq_base_t base;
+	bool moved; /* from another datapath: frames may wait in it already */
 	int kick_fd;
 	int call_fd;      /* -1: call host->interrupt() instead */
 	int peer_call_fd; /* for a datapath outside of this process: always an eventfd */

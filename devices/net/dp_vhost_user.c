@@ -248,8 +248,11 @@ static int user_ring_start(struct datapath *dp, unsigned index, const struct dat
 	r->runs = true;
 	r->lost = d->part.held >> index & 1; /* a switch away failed, and it is as before */
 	enable_again(d);
+	d->user.enable_late = !d->live && !ring->moved;
 	if (vhost_user_on(&d->user) && start_ring(d, index, &why) < 0)
 		give_up(d, &why);
+	d->enable_late |= d->user.enable_late;
+	d->user.enable_late = false;
 	pthread_mutex_unlock(&d->lock);
 	return 0;
 }
@@ -262,7 +265,10 @@ static void user_started(struct datapath *dp)
 
 	pthread_mutex_lock(&d->lock);
 	d->live = true;
-	rc = vhost_user_on(&d->user) ? vhost_user_driver_ok(&d->user) : 0;
+	rc = vhost_user_on(&d->user) && d->enable_late ? vhost_user_enable_all(&d->user) : 0;
+	d->enable_late = false;
+	if (rc == 0 && vhost_user_on(&d->user))
+		rc = vhost_user_driver_ok(&d->user);
 	if (rc < 0) {
 		err_errno(&why, rc, "%s: the device status", d->config.name);
 		give_up(d, &why);

@@ -63,7 +63,8 @@ struct dp_user {
 	struct vhost_user user;
 	struct dp_user_part part;
 	bool is_setup;
-	bool live; /* the rings with which the driver begins were all started */
+	bool live;        /* the rings with which the driver begins were all started */
+	bool enable_late; /* before that: some of them have still to be enabled */
 	uint64_t negotiated;
 	uint64_t offloads; /* NET_GUEST_OFFLOADS that the driver accepts now */
 	unsigned pairs;    /* that the driver uses */

@@ -60,6 +60,7 @@ int net_ring_start(struct net *net, struct datapath *dp, unsigned index, struct 
 		.dev = net->dev.name,
 		.config = vq->config,
 		.base = vq->base,
+		.moved = net->moving,
 		.kick_fd = vq->events.kick_fd,
 		.call_fd = vq->events.call_fd,
 		.peer_call_fd = vq->events.peer_call_fd,

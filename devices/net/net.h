@@ -39,6 +39,7 @@ struct net {
 	/* dev->lock is taken first where both are. The datapath is called with it held. */
 	pthread_mutex_t lock;
 	bool dp_setup;
+	bool moving; /* rings go from one datapath to another: net_switch.c */
 	bool ctrl_on;
 	unsigned ctrl_index;
 	struct virtq ctrl;

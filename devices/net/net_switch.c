@@ -313,8 +313,10 @@ int net_switch(struct net *net, struct datapath **dp, struct net_switch_report *
 	pthread_mutex_lock(&net->dev.lock);
 	pthread_mutex_lock(&net->lock);
 	rc = judge(net, new, err);
+	net->moving = true;
 	if (rc == 0)
 		rc = net->dp_setup ? move(net, new, report, err) : renew_eventfds(net, err);
+	net->moving = false;
 	if (rc == 0) {
 		keep_counts(net, old);
 		net->dp = new;

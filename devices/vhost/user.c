@@ -227,12 +227,14 @@ static int send_enable(struct vhost_user *u, unsigned index)
 
 /*
  * With its kick eventfd the ring starts, and one that is not enabled then is emptied without effect
- * ("Ring states"): frames that wait in it would be lost. So it is enabled before.
+ * ("Ring states"): frames that wait in it would be lost. So it is enabled before. But when a driver
+ * begins, nothing waits, and back-ends are used to front-ends that enable a ring when all are known
+ * (enable_late).
  */
 static int user_vring_kick(struct vhost *v, unsigned index, int fd)
 {
 	struct vu_msg msg = eventfd_message(VU_SET_VRING_KICK, index, fd);
-	int rc = fd >= 0 ? send_enable(user_of(v), index) : 0;
+	int rc = fd >= 0 && !user_of(v)->enable_late ? send_enable(user_of(v), index) : 0;
 
 	return rc < 0 ? rc : vu_exchange(user_of(v), &msg, &fd, fd >= 0, 0, 0);
 }
@@ -319,6 +321,16 @@ int vhost_user_enable(struct vhost_user *u, unsigned index, bool on)
 	if (u->enabled == before || !vhost_ring_runs(&u->vhost, index))
 		return 0;
 	return send_enable(u, index);
+}
+
+int vhost_user_enable_all(struct vhost_user *u)
+{
+	int rc = 0;
+
+	for (unsigned i = 0; i < u->vhost.nr_rings && rc == 0; i++)
+		if (vhost_ring_runs(&u->vhost, i))
+			rc = send_enable(u, i);
+	return rc;
 }
 
 int vhost_user_mtu(struct vhost_user *u, uint16_t mtu)

@@ -55,8 +55,9 @@ struct vhost_user {
 	uint64_t protocol; /* protocol features in use: mask */
 	uint64_t slots;    /* memory regions that it takes */
 	bool mem_sent;
-	uint8_t status;               /* that it was told last */
-	uint64_t enabled;             /* rings that shall move packets when they run: mask */
+	uint8_t status;   /* that it was told last */
+	bool enable_late; /* rings are enabled by vhost_user_enable_all(), not as they start */
+	uint64_t enabled; /* rings that shall move packets when they run: mask */
 	int call_fd[VHOST_RINGS_MAX]; /* of rings that run; the caller's */
 	bool stopped_one; /* a ring was stopped while others ran, and none was started since */
 
@@ -114,6 +115,9 @@ int vhost_user_request(struct vhost_user *u);
  * for a ring that runs and for its next start. 0 or a negative errno.
  */
 int vhost_user_enable(struct vhost_user *u, unsigned index, bool on);
+
+/* Enable the rings that run and shall move packets: after starts with @enable_late. 0 or -errno. */
+int vhost_user_enable_all(struct vhost_user *u);
 
 /*
  * All rings with which the driver begins have been started. A back-end that knows the device status

@@ -6,6 +6,7 @@
  *     has a backend, and checks the areas' lengths by the size.
  *   - Call and err before kick: from the kick's eventfd on the other side may begin (vhost-user
  *     does, at the first notification), and shall find a way to interrupt.
+ *   - Before all: the driver is asked to notify again, whatever the ring's last server had asked for.
  *   - Start, and then one notification of our own: buffers that the driver made available before
  *     have been notified to nobody, or to the one who had the ring before.
  *
@@ -117,6 +118,7 @@ int vhost_ring_start(struct vhost *v, unsigned index, const struct vhost_ring *r
 	if (!virtq_base_valid(ring->base, packed, ring->config.size))
 		return err_set(err, -EINVAL, "base 0x%x is outside a queue of %u", ring->base,
 		               ring->config.size);
+	virtq_notify_again(&areas, ring->config.size, virtq_features(v->features), ring->base);
 	rc = hand_over(v, index, ring, &areas, &step, &given);
 	if (rc < 0) {
 		if (v->ops->vring_stop(v, index, &ignored) < 0 && given)

@@ -54,6 +54,26 @@ int virtq_used_base(const struct virtq_config *config, const struct memory *mem,
 	return rc;
 }
 
+void virtq_notify_again(const struct virtq_areas *areas, uint16_t size, struct virtq_features f,
+                        virtq_base_t base)
+{
+	struct vring_packed_desc_event *event = areas->device;
+	struct vring_used *used = areas->device;
+	__virtio16 *avail_event = (void *)&used->ring[size]; /* behind the ring (2.7.10) */
+
+	if (f.packed) {
+		WRITE_GUEST(event->off_wrap, 0);
+		WRITE_GUEST(event->flags, htole16(VRING_PACKED_EVENT_FLAG_ENABLE));
+	} else {
+		/* Both: a server may have served it without event indexes before. */
+		WRITE_GUEST(used->flags, 0);
+		if (f.event_idx)
+			WRITE_GUEST(*avail_event, htole16((uint16_t)base));
+	}
+	/* Full: before the new server looks at the ring for the first time. */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
 int virtq_start(struct virtq *q, const struct virtq_config *config, struct virtq_features features,
                 virtq_base_t base, const struct memory *mem, struct err *err)
 {

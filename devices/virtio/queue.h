@@ -83,6 +83,15 @@ int virtq_translate(const struct virtq_config *config, bool packed, const struct
                     struct virtq_areas *areas, struct err *err);
 
 /*
+ * Nobody serves the queue: bring what its last server told the driver about notifications to what a
+ * server that has not begun expects, that the driver notifies for the next chain behind @base. A
+ * back-end that never suppresses notifications never writes there, and would not get one if its
+ * predecessor had suppressed them.
+ */
+void virtq_notify_again(const struct virtq_areas *areas, uint16_t size, struct virtq_features f,
+                        virtq_base_t base);
+
+/*
  * Where a split queue stands whose server went away without saying: everything behind the used
  * index, as if what it had taken since had not been taken. 0 or -EINVAL (as above). Nobody serves
  * it.

@@ -748,6 +748,131 @@ static void it_talks_without_being_asked(void **state)
 	wait_carrier(r, 0);
 }
 
+/* --- What a fresh back-end expects --- */
+
+/* The place of request number @n of that kind in the log; -1: there was none. */
+static int place(struct rig *r, uint32_t request, unsigned n)
+{
+	for (unsigned i = 0; i < r->b.nr; i++)
+		if (r->b.log[i].request == request && n-- == 0)
+			return (int)i;
+	return -1;
+}
+
+/*
+ * When a driver begins, no ring is enabled before all have their eventfds. When rings move with
+ * frames in them each is enabled before it starts: a ring that starts disabled is emptied.
+ */
+static void when_rings_are_enabled(void **state)
+{
+	struct rig *r = *state;
+	const struct datapath_ops *ops;
+
+	create(r);
+	ops = r->dp->ops;
+	set_up(r, BASICS);
+	wait_rings(r);
+	assert_true(place(r, VU_SET_VRING_ENABLE, 0) > place(r, VU_SET_VRING_KICK, 3));
+	assert_true(place(r, VU_SET_VRING_ENABLE, 0) > place(r, VU_SET_VRING_CALL, 3));
+	assert_true(r->b.rings[0].enabled && r->b.rings[1].enabled && !r->b.rings[2].enabled);
+	ops->teardown(r->dp);
+	vub_forget(&r->b);
+	assert_int_equal(ops->setup(r->dp, BASICS, &r->mem, &r->host, &r->err), 0);
+	for (unsigned i = 0; i < 2; i++) {
+		struct datapath_ring dr = ring(r, i, 7);
+
+		dr.moved = true;
+		assert_int_equal(ops->ring_start(r->dp, i, &dr, &r->err), 0);
+		assert_true(place(r, VU_SET_VRING_ENABLE, i) >= 0);
+		assert_true(place(r, VU_SET_VRING_ENABLE, i) < place(r, VU_SET_VRING_KICK, i));
+	}
+	ops->started(r->dp);
+	assert_int_equal(vub_count(&r->b, VU_SET_VRING_ENABLE), 2);
+	/* A back-end that comes to rings that wait. */
+	kill_back_end(r);
+	next_back_end(r);
+	vub_wait(&r->b, VU_SET_VRING_KICK, 2);
+	assert_true(place(r, VU_SET_VRING_ENABLE, 0) < place(r, VU_SET_VRING_KICK, 0));
+}
+
+/* The last server of ring @i has suppressed notifications, in every way that there is. */
+static void suppress(struct rig *r, unsigned i, bool packed)
+{
+	const uint16_t no_notify = 1, far = 0x5555;
+
+	if (packed) {
+		memcpy(r->ram + DEVICE(i), &far, 2);
+		memcpy(r->ram + DEVICE(i) + 2, &no_notify, 2); /* DISABLE */
+	} else {
+		memcpy(r->ram + DEVICE(i), &no_notify, 2);
+		memcpy(r->ram + DEVICE(i) + 4 + 256 * 8, &far, 2); /* avail_event */
+	}
+}
+
+static void assert_notifies(struct rig *r, unsigned i, bool packed, bool event_idx, uint16_t base)
+{
+	uint16_t flags, event;
+
+	memcpy(&flags, r->ram + DEVICE(i) + (packed ? 2 : 0), 2);
+	memcpy(&event, r->ram + DEVICE(i) + 4 + 256 * 8, 2);
+	assert_int_equal(flags, 0);
+	if (!packed)
+		assert_int_equal(event, event_idx ? base : 0x5555);
+}
+
+/* Whatever way a ring comes to a back-end, the driver notifies it, and it is notified once. */
+static void the_driver_notifies_a_fresh_back_end(void **state)
+{
+	struct rig *r = *state;
+
+	for (unsigned kind = 0; kind < 4; kind++) {
+		bool packed = kind & 1, event_idx = kind & 2;
+		uint64_t f = BASICS | (packed ? BIT64(VIRTIO_F_RING_PACKED) : 0) |
+		             (event_idx ? BIT64(VIRTIO_RING_F_EVENT_IDX) : 0);
+		virtq_base_t base = packed ? 0x80098009 : 9;
+
+		vub_init(&r->b);
+		r->b.features |= OFFLOAD;
+		r->config.packed = packed;
+		create(r);
+		suppress(r, 1, packed);
+		set_up(r, f | OFFLOAD); /* the driver begins */
+		assert_notifies(r, 1, packed, event_idx, 0);
+		r->b.base_on_stop[1] = base;
+		assert_int_equal(stop(r, 1), base);
+		suppress(r, 1, packed);
+		fd_drain(r->kick);
+		assert_int_equal(start(r, 1, base),
+		                 0); /* a ring is reset, or comes from elsewhere */
+		assert_notifies(r, 1, packed, event_idx, 9);
+		assert_int_equal(fd_drain(r->kick), 1);
+		suppress(r, 1, packed);
+		fd_drain(r->kick);
+		assert_int_equal(r->dp->ops->set_offloads(r->dp, 0), 0);
+		assert_notifies(r, 1, packed, event_idx, 9);
+		assert_true(fd_drain(r->kick) > 0);
+		/* The next back-end, with where the ring stands read from it. */
+		memset(r->ram + DESC(1), 0, 0x2000);
+		if (packed)
+			set_packed(r, 1, 12, 9);
+		else
+			set_used(r, 1, 9);
+		kill_back_end(r);
+		suppress(r, 1, packed);
+		fd_drain(r->kick);
+		vub_init(&r->b);
+		r->b.features |= OFFLOAD;
+		back_end_accepts(r);
+		wait_carrier(r, 1);
+		vub_wait(&r->b, VU_SET_VRING_KICK, 4);
+		assert_notifies(r, 1, packed, event_idx, 9);
+		assert_true(fd_drain(r->kick) > 0);
+		destroy(r);
+		vub_stop(&r->b);
+		fd_close(&r->listen_fd);
+	}
+}
+
 /* --- A back-end that has not given its rings back --- */
 
 static void wait_held(struct rig *r, int told)
@@ -975,6 +1100,8 @@ int main(void)
 		RIG(the_far_side_has_a_link_of_its_own),
 		RIG(a_broken_ring_is_reported),
 		RIG(it_talks_without_being_asked),
+		RIG(when_rings_are_enabled),
+		RIG(the_driver_notifies_a_fresh_back_end),
 		RIG(it_sleeps_and_gives_the_rings_back),
 		RIG(it_sleeps_through_a_reset),
 		RIG(it_hangs_up_and_lives_on),
