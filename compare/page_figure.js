@@ -34,8 +34,8 @@ function describe(road, how) {
 			},
 			backend: {
 				wake: 'on_kick(), switch/guest_ring.c',
-				call: 'ring_call(), switch/guest_ring.c',
-				tx: 'guest_ring_poll(), switch/guest_ring.c',
+				call: 'guest_ring_poll(), switch/guest_tx.c',
+				tx: 'guest_ring_poll(), switch/guest_tx.c',
 				rx: 'fabric_forward(), switch/fabric.c',
 				tap: 'port_tap_open(), devices/net/port_tap.c',
 			},
