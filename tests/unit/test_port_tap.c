@@ -499,6 +499,55 @@ static void interfaces_that_cannot_be(void **state)
 	bridge_ioctl(SIOCBRDELBR, "wrong-br");
 }
 
+/* The device file of a macvtap of this namespace, of which only a sysfs of this namespace knows. */
+static int open_macvtap(const char *name)
+{
+	char path[96], dir[] = "/tmp/test_port_tap.XXXXXX";
+	unsigned index = if_nametoindex(name), major, minor;
+	int fd = -1, n = 0;
+	FILE *in;
+
+	assert_non_null(mkdtemp(dir));
+	if (mount("sysfs", dir, "sysfs", 0, NULL) == 0) {
+		snprintf(path, sizeof(path), "%s/class/net/%s/tap%u/dev", dir, name, index);
+		in = fopen(path, "re");
+		if (in) {
+			n = fscanf(in, "%u:%u", &major, &minor);
+			fclose(in);
+		}
+		umount(dir);
+	}
+	rmdir(dir);
+	snprintf(path, sizeof(path), "/dev/net/tap%u", index);
+	if (n == 2 && mknod(path, S_IFCHR | 0600, makedev(major, minor)) == 0)
+		fd = open(path, O_RDWR | O_CLOEXEC);
+	return fd;
+}
+
+static void macvtap_has_its_mtu(const char *name)
+{
+	struct port_tap_config c = {.queues = 1, .vnet_hdr = true};
+	struct link_info info;
+	struct port *port;
+
+	if (!many_uids)
+		return;
+	c.fd = open_macvtap(name);
+	if (c.fd < 0)
+		return; /* no sysfs may be mounted here */
+	set_mtu(name, 1400);
+	assert_int_equal(port_tap_open(&port, &c, NULL), 0);
+	assert_int_equal(port->mtu, 1400);
+	assert_string_equal(port_interface(port), name);
+	assert_int_equal(port->ops->set_mtu(port, 1300), 0);
+	assert_int_equal(link_info_get(name, &info), 0);
+	assert_int_equal(info.mtu, 1300);
+	/* Not above the interface below it. */
+	assert_true(port->ops->set_mtu(port, 9000) < 0);
+	assert_int_equal(port->mtu, 1300);
+	port_close(port);
+}
+
 static void macvtap_is_told_from_tap(void **state)
 {
 	char device[32];
@@ -512,6 +561,7 @@ static void macvtap_is_told_from_tap(void **state)
 	}
 	snprintf(device, sizeof(device), "3<>/dev/tap%u", if_nametoindex("mvt"));
 	refused_name("mvt", 1, -EINVAL, "it is a macvtap", device);
+	macvtap_has_its_mtu("mvt");
 	tap_delete("lower", IFF_TAP);
 }
 
