@@ -6,6 +6,7 @@
 
 #include "compare/road.h"
 #include "compare/workload.h"
+#include "vmm/nearest.h"
 #include "vmm/option.h"
 #include "vmm/util.h"
 
@@ -15,6 +16,21 @@ struct option {
 	const char *help;
 	int (*set)(struct compare_options *o, const char *value, struct err *err);
 };
+
+/* @expected are the words that there are, as in a sentence. */
+static int unknown_word(const char *option, const char *value, const char *word,
+                        const char *expected, struct err *err)
+{
+	char hint[NEAREST_HINT_MAX], text[128], *rest = text, *known;
+	struct nearest near = nearest_to(word);
+
+	snprintf(text, sizeof(text), "%s", expected);
+	while ((known = strsep(&rest, ", ")))
+		if (strcmp(known, "or") != 0)
+			nearest_try(&near, known);
+	return err_set(err, -EINVAL, "%s %s: '%s': expected %s, separated by commas%s", option,
+	               value, word, expected, nearest_hint(&near, hint));
+}
 
 /*
  * The bits that the comma-separated words of @value stand for; @find gives the number of a word, or
@@ -33,9 +49,7 @@ static int set_words(const char *option, const char *value, int (*find)(const ch
 		snprintf(word, sizeof(word), "%.*s", (int)len, at);
 		n = len < sizeof(word) ? find(word) : -1;
 		if (n < 0)
-			return err_set(err, -EINVAL,
-			               "%s %s: '%.*s': expected %s, separated by commas", option,
-			               value, (int)len, at, expected);
+			return unknown_word(option, value, word, expected, err);
 		found |= BIT((unsigned)n);
 		at += len;
 		if (!*at)
@@ -191,6 +205,19 @@ static const struct option *find(const char *arg, const char **value)
 	return NULL;
 }
 
+static int unknown_option(const char *arg, struct err *err)
+{
+	char hint[NEAREST_HINT_MAX], known[ARRAY_SIZE(options)][24];
+	struct nearest near = nearest_to(arg);
+
+	for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
+		snprintf(known[i], sizeof(known[i]), "--%s", options[i].name);
+		nearest_try(&near, known[i]);
+	}
+	return err_set(err, -EINVAL, "compare %s: unknown option%s; see `trivm compare --help`",
+	               arg, nearest_hint(&near, hint));
+}
+
 int compare_options_parse(struct compare_options *o, int argc, char **argv, struct err *err)
 {
 	for (int i = 0; i < argc; i++) {
@@ -199,9 +226,7 @@ int compare_options_parse(struct compare_options *o, int argc, char **argv, stru
 		int rc;
 
 		if (!option)
-			return err_set(err, -EINVAL,
-			               "compare %s: unknown option; see `trivm compare --help`",
-			               argv[i]);
+			return unknown_option(argv[i], err);
 		if (!option->value && value)
 			return err_set(err, -EINVAL, "%s: takes no value", argv[i]);
 		if (option->value && !value) {

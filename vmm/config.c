@@ -13,6 +13,7 @@
 
 #include "devices/vsock/vsock.h"
 #include "vmm/control_path.h"
+#include "vmm/nearest.h"
 #include "vmm/text.h"
 #include "vmm/util.h"
 
@@ -113,9 +114,11 @@ struct word {
 static int set_word(const char *option, const char *value, const struct word *words, size_t n,
                     int *out, struct err *err)
 {
-	char list[128] = "";
+	char list[128] = "", hint[NEAREST_HINT_MAX];
+	struct nearest near = nearest_to(value);
 
 	for (size_t i = 0; i < n; i++) {
+		nearest_try(&near, words[i].name);
 		if (strcmp(words[i].name, value) == 0) {
 			*out = words[i].value;
 			return 0;
@@ -124,7 +127,8 @@ static int set_word(const char *option, const char *value, const struct word *wo
 			strncat(list, ", ", sizeof(list) - strlen(list) - 1);
 		strncat(list, words[i].name, sizeof(list) - strlen(list) - 1);
 	}
-	return err_set(err, -EINVAL, "%s %s: expected one of: %s", option, value, list);
+	return err_set(err, -EINVAL, "%s %s: expected one of: %s%s", option, value, list,
+	               nearest_hint(&near, hint));
 }
 
 static int set_boot(struct config *c, const char *value, struct err *err)
@@ -371,6 +375,22 @@ static int check(const struct config *c, struct err *err)
 	return 0;
 }
 
+static int unknown_option(const char *arg, struct err *err)
+{
+	char hint[NEAREST_HINT_MAX], typed[NEAREST_WORD_MAX], known[ARRAY_SIZE(options)][24];
+	struct nearest near;
+
+	/* Without its value; with the dashes, so that the hint can be typed. */
+	snprintf(typed, sizeof(typed), "%.*s", (int)strcspn(arg, "="), arg);
+	near = nearest_to(typed);
+	for (size_t i = 0; i < ARRAY_SIZE(options) && arg[1] == '-'; i++) {
+		snprintf(known[i], sizeof(known[i]), "--%s", options[i].name);
+		nearest_try(&near, known[i]);
+	}
+	return err_set(err, -EINVAL, "%s: unknown option%s; see `trivm run --help`", arg,
+	               nearest_hint(&near, hint));
+}
+
 int config_parse(struct config *config, int argc, char **argv, struct err *err)
 {
 	for (int i = 0; i < argc; i++) {
@@ -385,8 +405,7 @@ int config_parse(struct config *config, int argc, char **argv, struct err *err)
 			               argv[i]);
 		o = find_option(argv[i], &value);
 		if (!o)
-			return err_set(err, -EINVAL, "%s: unknown option; see `trivm run --help`",
-			               argv[i]);
+			return unknown_option(argv[i], err);
 		if (!o->value && value && argv[i][1] != '-') {
 			/* -vv: the rest are more letters of the same kind of switch. */
 			if (strspn(argv[i] + 1, "v") != strlen(argv[i] + 1))

@@ -14,8 +14,8 @@ static struct disk *find_disk(struct control_vm *vm, struct jsonrpc_call *call)
 	for (unsigned i = 0; i < m->nr_disks; i++)
 		if (strcmp(m->disks[i].name, id) == 0)
 			return &m->disks[i];
-	err_set(&call->err, -ENOENT, "%s: there is no such disk; `trivm ctl NAME disk` lists them",
-	        id);
+	err_set(&call->err, -ENOENT,
+	        "%s: there is no such disk; `trivm ctl NAME disk` (disk.list) lists them", id);
 	return NULL;
 }
 

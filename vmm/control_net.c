@@ -16,7 +16,9 @@ struct nic *control_find_nic(struct control_vm *vm, struct jsonrpc_call *call)
 	for (unsigned i = 0; i < m->nr_nics; i++)
 		if (strcmp(m->nics[i].name, id) == 0)
 			return &m->nics[i];
-	err_set(&call->err, -ENOENT, "%s: there is no such network card; `net.list` has them", id);
+	err_set(&call->err, -ENOENT,
+	        "%s: there is no such network card; `trivm ctl NAME net` (net.list) lists them",
+	        id);
 	return NULL;
 }
 

@@ -40,7 +40,9 @@ struct virtio_transport *control_find_device(struct control_vm *vm, struct jsonr
 	for (struct virtio_transport *t = vm->machine->virtio.first; t; t = t->next)
 		if (strcmp(t->dev->name, id) == 0)
 			return t;
-	err_set(&call->err, -ENOENT, "%s: there is no such virtio device; `device.list` has them",
+	err_set(&call->err, -ENOENT,
+	        "%s: there is no such virtio device; `trivm ctl NAME devices` (device.list) lists "
+	        "them",
 	        id);
 	return NULL;
 }

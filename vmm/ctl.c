@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "vmm/control_path.h"
 #include "vmm/ctl_client.h"
@@ -19,6 +20,7 @@
 #include "vmm/exit_status.h"
 #include "vmm/json_text.h"
 #include "vmm/log.h"
+#include "vmm/nearest.h"
 #include "vmm/util.h"
 
 #define EXIT_REFUSED   1 /* the VM said no, or could not be asked */
@@ -26,6 +28,7 @@
 #define LIST_SECONDS   2
 
 #define STATS_PROMETHEUS "stats --prometheus"
+#define NEXT_MAX         24 /* a word of a pattern */
 
 struct pattern {
 	const char *words;
@@ -125,6 +128,68 @@ static const struct pattern *find(int argc, char **argv)
 		if (fits(&patterns[i], argc, argv, NULL))
 			return &patterns[i];
 	return NULL;
+}
+
+/* --- What is wrong with words that fit no pattern --- */
+
+/* How many of @argc words fit the beginning of @p; *@next gets the word of @p behind them. */
+static int fitting(const struct pattern *p, int argc, char **argv, char next[NEXT_MAX])
+{
+	const char *at = p->words;
+	int n = 0;
+
+	next[0] = '\0';
+	while (*at) {
+		size_t len = strcspn(at, " ");
+
+		if (n == argc || (!is_variable(at, len) &&
+		                  (strlen(argv[n]) != len || strncmp(argv[n], at, len) != 0))) {
+			snprintf(next, NEXT_MAX, "%.*s", (int)len, at);
+			break;
+		}
+		n++;
+		at += len + (at[len] == ' ');
+	}
+	return n;
+}
+
+/* The patterns that fit furthest say what was expected there. */
+static int explain(int argc, char **argv, struct err *err)
+{
+	char next[ARRAY_SIZE(patterns)][NEXT_MAX], said[128] = "", list[256] = "";
+	char hint[NEAREST_HINT_MAX];
+	int fit[ARRAY_SIZE(patterns)], most = 0;
+	struct nearest n;
+
+	for (size_t i = 0; i < ARRAY_SIZE(patterns); i++) {
+		fit[i] = fitting(&patterns[i], argc, argv, next[i]);
+		most = fit[i] > most ? fit[i] : most;
+	}
+	n = nearest_to(most < argc ? argv[most] : "");
+	for (size_t i = 0; i < ARRAY_SIZE(patterns); i++) {
+		char item[NEXT_MAX + 2];
+
+		if (fit[i] != most || !next[i][0])
+			continue;
+		if (!is_variable(next[i], strlen(next[i])))
+			nearest_try(&n, next[i]);
+		snprintf(item, sizeof(item), "%s%s", list[0] ? ", " : "", next[i]);
+		if (!strstr(list, next[i]))
+			strncat(list, item, sizeof(list) - strlen(list) - 1);
+	}
+	for (int i = 0; i < most; i++)
+		snprintf(said + strlen(said), sizeof(said) - strlen(said), "%s ", argv[i]);
+	nearest_hint(&n, hint);
+	if (most == 0)
+		return err_set(err, -EINVAL, "%s: no such word of ctl%s; see `trivm ctl --help`",
+		               argv[0], hint);
+	if (most == argc)
+		return err_set(err, -EINVAL, "%.*s: a word is missing: %s", (int)strlen(said) - 1,
+		               said, list);
+	if (!list[0])
+		return err_set(err, -EINVAL, "%s%s: one word too many", said, argv[most]);
+	return err_set(err, -EINVAL, "%s%s: no such word%s; expected: %s", said, argv[most], hint,
+	               list);
 }
 
 /* --- Which VM --- */
@@ -323,21 +388,50 @@ static int parse(struct request *r, int argc, char **argv, struct err *err)
 	return 0;
 }
 
+static bool begins_pattern(const char *word)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(patterns); i++) {
+		size_t len = strcspn(patterns[i].words, " ");
+
+		if (strlen(word) == len && strncmp(word, patterns[i].words, len) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* One word that is no command: a VM's name alone, or a command with a slip. */
+static int lone_word(char *word, struct err *err)
+{
+	char path[CONTROL_PATH_MAX];
+
+	if (control_name_valid(word) && control_path(path, word, "sock", false, NULL) == 0 &&
+	    access(path, F_OK) == 0)
+		return err_set(err, -EINVAL,
+		               "%s: is a virtual machine; what is it to do? As `trivm ctl %s "
+		               "status`; see `trivm ctl --help`",
+		               word, word);
+	return explain(1, &word, err);
+}
+
 static int run(struct request *r, struct err *err)
 {
 	const struct pattern *p = find(r->argc, r->argv);
 	char path[CONTROL_PATH_MAX];
 	int rc;
 
-	if (!p && r->argc > 1 && !r->name && !r->path) {
+	/* A first word that begins no pattern is a name. */
+	if (!p && r->argc > 1 && !r->name && !r->path && !begins_pattern(r->argv[0])) {
 		r->name = r->argv[0];
 		r->argv++;
 		r->argc--;
 		p = find(r->argc, r->argv);
 	}
+	if (!p && !r->argc)
+		return err_set(err, -EINVAL, "ctl: a word is missing; see `trivm ctl --help`");
+	if (!p && r->argc == 1 && !r->name && !r->path && !begins_pattern(r->argv[0]))
+		return lone_word(r->argv[0], err);
 	if (!p)
-		return err_set(err, -EINVAL, "%s: no such command; see `trivm ctl --help`",
-		               r->argc ? r->argv[0] : "ctl");
+		return explain(r->argc, r->argv, err);
 	if (r->path)
 		return converse(r, p, r->path, err);
 	rc = ctl_find_socket(r->name, path, err);

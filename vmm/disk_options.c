@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "devices/block/image_format.h"
+#include "vmm/nearest.h"
 #include "vmm/option.h"
 #include "vmm/util.h"
 
@@ -92,9 +93,22 @@ static const struct {
 	{"direct", offsetof(struct disk_options, direct)},
 };
 
+static int unknown_key(const char *key, const char *value, struct err *err)
+{
+	struct nearest near = nearest_to(key);
+	char hint[NEAREST_HINT_MAX];
+
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
+		nearest_try(&near, keys[i].name);
+	virtio_options_near(&near);
+	return err_set(err, -EINVAL, "--disk %s=%s: unknown key%s; see `man trivm`", key, value,
+	               nearest_hint(&near, hint));
+}
+
 static int set_word(struct disk_options *o, char *word, struct err *err)
 {
-	char *value = strchr(word, '=');
+	char *value = strchr(word, '='), hint[NEAREST_HINT_MAX];
+	struct nearest near = nearest_to(word);
 	int rc;
 
 	if (!value) {
@@ -104,10 +118,14 @@ static int set_word(struct disk_options *o, char *word, struct err *err)
 				return 0;
 			}
 		}
+		for (size_t i = 0; i < ARRAY_SIZE(plain); i++)
+			nearest_try(&near, plain[i].name);
+		for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
+			nearest_try(&near, keys[i].name);
 		return err_set(err, -EINVAL,
 		               "--disk ...,%s: expected ro, direct or KEY=VALUE (a comma in a "
-		               "file's name is written twice)",
-		               word);
+		               "file's name is written twice)%s",
+		               word, nearest_hint(&near, hint));
 	}
 	*value++ = '\0';
 	for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
@@ -115,8 +133,7 @@ static int set_word(struct disk_options *o, char *word, struct err *err)
 			return keys[i].set(o, value, err);
 	rc = virtio_options_word(&o->virtio, "--disk", word, value, err);
 	if (rc == 0)
-		return err_set(err, -EINVAL, "--disk %s=%s: unknown key; see `man trivm`", word,
-		               value);
+		return unknown_key(word, value, err);
 	return rc < 0 ? rc : 0;
 }
 

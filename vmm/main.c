@@ -12,6 +12,7 @@
 #include "vmm/doctor.h"
 #include "vmm/exit_status.h"
 #include "vmm/log.h"
+#include "vmm/nearest.h"
 #include "vmm/process.h"
 #include "vmm/run.h"
 #include "vmm/top.h"
@@ -112,6 +113,9 @@ static int finish(int status)
 
 int main(int argc, char **argv)
 {
+	char hint[NEAREST_HINT_MAX];
+	struct nearest near;
+
 	process_start();
 	if (argc < 2) {
 		log_error("a command is missing; see `trivm help`");
@@ -124,6 +128,10 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
 		if (strcmp(argv[1], commands[i].name) == 0)
 			return finish(commands[i].main(argc - 2, argv + 2));
-	log_error("%s: unknown command; see `trivm help`", argv[1]);
+	near = nearest_to(argv[1]);
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+		if (commands[i].help)
+			nearest_try(&near, commands[i].name);
+	log_error("%s: unknown command%s; see `trivm help`", argv[1], nearest_hint(&near, hint));
 	return EXIT_USAGE;
 }

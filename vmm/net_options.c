@@ -6,10 +6,12 @@
 #include "vmm/net_options.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "devices/net/mac.h"
+#include "vmm/nearest.h"
 #include "vmm/option.h"
 #include "vmm/util.h"
 
@@ -43,6 +45,23 @@ static int copy(char *to, size_t size, const char *key, const char *value, struc
 	return 0;
 }
 
+static const char *const datapaths[] = {
+	[NET_DATAPATH_VMM] = "vmm",
+	[NET_DATAPATH_VHOST_NET] = "vhost-net",
+	[NET_DATAPATH_VHOST_USER] = "vhost-user",
+};
+
+static int bad_datapath(struct err *err, const char *key, const char *value, const char *words)
+{
+	struct nearest near = nearest_to(value);
+	char hint[NEAREST_HINT_MAX], expected[128];
+
+	for (size_t i = 0; i < ARRAY_SIZE(datapaths); i++)
+		nearest_try(&near, datapaths[i]);
+	snprintf(expected, sizeof(expected), "%s%s", words, nearest_hint(&near, hint));
+	return bad(err, key, value, expected);
+}
+
 static int set_port(struct net_options *o, const char *value, struct err *err)
 {
 	static const struct {
@@ -54,6 +73,8 @@ static int set_port(struct net_options *o, const char *value, struct err *err)
 		{"fd", NET_PORT_FD, true, true},       {"socket", NET_PORT_SOCKET, true, true},
 		{"none", NET_PORT_NONE, false, false},
 	};
+	struct nearest near = nearest_to(value);
+	char hint[NEAREST_HINT_MAX], expected[128];
 	const char *colon = strchr(value, ':');
 	size_t len = colon ? (size_t)(colon - value) : strlen(value);
 
@@ -74,14 +95,14 @@ static int set_port(struct net_options *o, const char *value, struct err *err)
 		}
 		return colon ? copy(o->where, sizeof(o->where), "port", colon + 1, err) : 0;
 	}
-	return bad(err, "port", value, "user, tap, tap:NAME, fd:N, socket:PATH or none");
+	for (size_t i = 0; i < ARRAY_SIZE(ports); i++)
+		nearest_try(&near, ports[i].name);
+	for (size_t i = 0; i < ARRAY_SIZE(datapaths); i++)
+		nearest_try(&near, datapaths[i]);
+	snprintf(expected, sizeof(expected), "user, tap, tap:NAME, fd:N, socket:PATH or none%s",
+	         nearest_hint(&near, hint));
+	return bad(err, "port", value, expected);
 }
-
-static const char *const datapaths[] = {
-	[NET_DATAPATH_VMM] = "vmm",
-	[NET_DATAPATH_VHOST_NET] = "vhost-net",
-	[NET_DATAPATH_VHOST_USER] = "vhost-user",
-};
 
 static int set_datapath(struct net_options *o, const char *value, struct err *err)
 {
@@ -91,7 +112,7 @@ static int set_datapath(struct net_options *o, const char *value, struct err *er
 			return 0;
 		}
 	}
-	return bad(err, "datapath", value, "vmm, vhost-net or vhost-user");
+	return bad_datapath(err, "datapath", value, "vmm, vhost-net or vhost-user");
 }
 
 static int set_fallback(struct net_options *o, const char *value, struct err *err)
@@ -100,7 +121,7 @@ static int set_fallback(struct net_options *o, const char *value, struct err *er
 	for (o->fallback = 0; o->fallback < NET_DATAPATH_VHOST_USER; o->fallback++)
 		if (strcmp(datapaths[o->fallback], value) == 0)
 			return 0;
-	return bad(err, "fallback", value, "vmm or vhost-net");
+	return bad_datapath(err, "fallback", value, "vmm or vhost-net");
 }
 
 static int set_failback(struct net_options *o, const char *value, struct err *err)
@@ -262,6 +283,18 @@ static const struct {
 	{"failback", set_failback, true},
 };
 
+static int unknown_key(const char *key, const char *value, struct err *err)
+{
+	struct nearest near = nearest_to(key);
+	char hint[NEAREST_HINT_MAX];
+
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
+		nearest_try(&near, keys[i].name);
+	virtio_options_near(&near);
+	return err_set(err, -EINVAL, "--net %s=%s: unknown key%s; see `man trivm`", key, value,
+	               nearest_hint(&near, hint));
+}
+
 static int set_word(struct net_options *o, char *word, bool first, struct err *err)
 {
 	char *value = strchr(word, '=');
@@ -279,8 +312,7 @@ static int set_word(struct net_options *o, char *word, bool first, struct err *e
 			return keys[i].set(o, value, err);
 	rc = virtio_options_word(&o->virtio, "--net", word, value, err);
 	if (rc == 0)
-		return err_set(err, -EINVAL, "--net %s=%s: unknown key; see `man trivm`", word,
-		               value);
+		return unknown_key(word, value, err);
 	return rc < 0 ? rc : 0;
 }
 

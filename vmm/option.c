@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "vmm/option.h"
+#include "vmm/nearest.h"
 #include "vmm/text.h"
 
 #include <errno.h>
@@ -71,10 +72,14 @@ int option_id(const char *option, const char *value, char *out, size_t size, str
 int option_either(const char *option, const char *key, const char *value, const char *no,
                   const char *yes, bool *out, struct err *err)
 {
-	char expected[64];
+	char expected[64 + NEAREST_HINT_MAX], hint[NEAREST_HINT_MAX];
+	struct nearest near = nearest_to(value);
 
 	if (strcmp(value, no) != 0 && strcmp(value, yes) != 0) {
-		snprintf(expected, sizeof(expected), "%s or %s", no, yes);
+		nearest_try(&near, no);
+		nearest_try(&near, yes);
+		snprintf(expected, sizeof(expected), "%s or %s%s", no, yes,
+		         nearest_hint(&near, hint));
 		return option_bad(err, option, key, value, expected);
 	}
 	*out = strcmp(value, yes) == 0;

@@ -31,6 +31,12 @@ int virtio_options_word(struct virtio_options *o, const char *option, const char
 	return 0;
 }
 
+void virtio_options_near(struct nearest *near)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++)
+		nearest_try(near, words[i].key);
+}
+
 bool virtio_options_know(const char *key, size_t len)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(words); i++)

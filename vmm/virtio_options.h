@@ -11,6 +11,7 @@
 #include <stddef.h>
 
 #include "vmm/err.h"
+#include "vmm/nearest.h"
 
 /* Zero is what is taken without a word. */
 struct virtio_options {
@@ -26,6 +27,9 @@ int virtio_options_word(struct virtio_options *o, const char *option, const char
                         const char *value, struct err *err);
 
 /* Is what begins with these @len characters one of these words' keys? */
+/* Which of the keys that every device has @near was meant to be. */
+void virtio_options_near(struct nearest *near);
+
 bool virtio_options_know(const char *key, size_t len);
 
 /* A list of such words and nothing else, with commas in between; NULL is the empty one. 0, -EINVAL.

@@ -92,6 +92,30 @@ for mac in 00:00:00:00:00:00 ff:ff:ff:ff:ff:ff 01:00:5e:00:00:01; do
 	refused "cli: mac=$mac" "mac=$mac.*neither zero" "$trivm" run -k "$ok" --net "user,mac=$mac"
 done
 
+# Near misses
+refused "cli: near miss: a command" "rnu: unknown command .did you mean run" "$trivm" rnu
+refused "cli: near miss: an option" '--memroy=1G: unknown option .did you mean --memory' "$trivm" run --memroy=1G
+refused "cli: near miss: a beginning" 'did you mean --hugepages' "$trivm" run --huge
+refused "cli: near miss: a value" 'did you mean linux64' "$trivm" run --boot linux
+refused "cli: near miss: a key of --net" 'did you mean queues' "$trivm" run --net user,queue=2
+refused "cli: near miss: a key of every device" 'did you mean transport' "$trivm" run --net user,transprot=mmio
+refused "cli: near miss: a datapath" 'did you mean vhost-net' "$trivm" run --net tap,datapath=vhost_net
+refused "cli: near miss: a port" 'did you mean user' "$trivm" run --net usr
+refused "cli: near miss: one of two" 'did you mean packed' "$trivm" run --net user,ring=pakced
+refused "cli: near miss: a key of --disk" 'did you mean queue-size' "$trivm" run --disk x,queuesize=4
+refused "cli: near miss: a word of --disk" 'did you mean direct' "$trivm" run --disk x,dircet
+refused "cli: near miss: a mode" 'did you mean vhost-net' "$trivm" compare --modes vmm,vhostnet
+refused "cli: near miss: compare's option" 'did you mean --workload' "$trivm" compare --worklod tcp-in
+refused "cli: no near word" '--frobnicate: unknown option; see' "$trivm" run --frobnicate
+refused "cli: ctl: the word that is wrong" '^trivm: error: net net0 ring: no such word .did you mean rings.*expected: link, datapath, stats, rings' \
+	"$trivm" ctl web net net0 ring
+refused "cli: ctl: a value that is wrong" 'net net0 link dwn: no such word .did you mean down.*; expected: up, down' \
+	"$trivm" ctl web net net0 link dwn
+refused "cli: ctl: a word is missing" 'net net0 link: a word is missing: up, down' "$trivm" ctl web net net0 link
+refused "cli: ctl: a word too many" 'pause now: one word too many' "$trivm" ctl web pause now
+refused "cli: ctl: a command with a slip" 'statsu: no such word of ctl .did you mean' "$trivm" ctl statsu
+refused "cli: ctl: no word" 'ctl: a word is missing' "$trivm" ctl
+
 # KVM
 refused "cli: no /dev/kvm" 'none' "$trivm" run -k "$ok" --kvm "$tmp/none"
 refused "cli: a file that is not KVM" 'letter' "$trivm" run -k "$ok" --kvm "$tmp/letter"

@@ -58,6 +58,8 @@ ctl "control: status" 0 'state +running' status
 ctl "control: status as JSON" 0 '^\{"name":"one",.*"state":"running"' --json one status
 run_limited "$trivm" list
 judge "control: list" 0 "^one +$daemon +running"
+ctl "control: a name alone" 2 'one: is a virtual machine; what is it to do' one
+ctl "control: an id that there is not" 1 'net9: there is no such network card; .trivm ctl NAME net. ' net net9 link up
 ctl "control: devices" 0 '^lan +net +pci 00:' devices
 ctl "control: network cards" 0 'link +up|^lan .* up ' net
 ctl "control: a cable pulled" 0 'link +down' one net lan link down
