@@ -7,6 +7,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
+#include <linux/capability.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -16,6 +18,7 @@
 
 #include "arch/x86/probe.h"
 #include "devices/net/user_host.h"
+#include "vmm/device_access.h"
 #include "vmm/exit_status.h"
 #include "vmm/fd.h"
 #include "vmm/guest_image.h"
@@ -32,8 +35,11 @@ enum verdict {
 struct finding {
 	enum verdict verdict;
 	char what[ERR_MSG_MAX];
-	const char *remedy; /* a command or a short advice; NULL: none needed */
+	const char *remedy;    /* a command or a short advice; NULL: none needed */
+	char buf[ERR_MSG_MAX]; /* for a remedy that is made */
 };
+
+#define REMEDY "; remedy: " /* in the messages of kvm_open() */
 
 #define SAY(f, v, r, ...)                                            \
 	do {                                                         \
@@ -56,7 +62,14 @@ static void check_kvm(struct finding *f)
 	struct kvm kvm;
 
 	if (kvm_open(&kvm, KVM_DEVICE, &err) < 0) {
-		SAY(f, BAD, NULL, "%s", err.msg); /* the message has the remedy */
+		/* The remedy in the message gets a line of its own, as all have here. */
+		char *remedy = strstr(err.msg, REMEDY);
+
+		if (remedy) {
+			snprintf(f->buf, sizeof(f->buf), "%s", remedy + strlen(REMEDY));
+			*remedy = '\0';
+		}
+		SAY(f, BAD, remedy ? f->buf : NULL, "%s", err.msg);
 		return;
 	}
 	SAY(f, OK, NULL, "%s can be used, up to %u vCPUs", KVM_DEVICE, kvm.max_vcpus);
@@ -93,7 +106,7 @@ static void check_linux(struct finding *f)
 }
 
 static void check_device(struct finding *f, const char *path, const char *remedy_absent,
-                         const char *remedy_denied, const char *purpose)
+                         const char *purpose)
 {
 	int fd = open(path, O_RDWR | O_CLOEXEC);
 	int e = errno;
@@ -101,29 +114,77 @@ static void check_device(struct finding *f, const char *path, const char *remedy
 	if (fd >= 0)
 		SAY(f, OK, NULL, "%s can be opened (%s)", path, purpose);
 	else if (e == EACCES || e == EPERM)
-		SAY(f, MISSING, remedy_denied, "%s may not be opened by this user (%s)", path,
-		    purpose);
+		SAY(f, MISSING, device_access_remedy(path, f->buf, sizeof(f->buf)),
+		    "%s may not be opened by this user (%s)", path, purpose);
 	else
 		SAY(f, MISSING, remedy_absent, "%s: %s (%s)", path, strerror(e), purpose);
 	fd_close(&fd);
 }
 
+/* CAP_NET_ADMIN, by /proc: what TUNSETIFF asks for to make an interface. */
+static bool may_make_interfaces(void)
+{
+	FILE *in = fopen("/proc/self/status", "re");
+	unsigned long long caps = 0;
+	char line[128];
+
+	while (in && fgets(line, sizeof(line), in))
+		if (sscanf(line, "CapEff: %llx", &caps) == 1)
+			break;
+	if (in)
+		fclose(in);
+	return caps >> CAP_NET_ADMIN & 1;
+}
+
+/* The name of a tap that belongs to this user. */
+static bool own_tap(char *name, size_t size)
+{
+	glob_t all;
+	bool found = false;
+
+	if (glob("/sys/class/net/*/owner", 0, NULL, &all) != 0)
+		return false;
+	for (size_t i = 0; i < all.gl_pathc && !found; i++) {
+		FILE *in = fopen(all.gl_pathv[i], "re");
+		long owner = -1;
+
+		found = in && fscanf(in, "%ld", &owner) == 1 && owner == (long)geteuid();
+		if (in)
+			fclose(in);
+		if (found)
+			snprintf(name, size, "%.*s",
+			         (int)strcspn(all.gl_pathv[i] + strlen("/sys/class/net/"), "/"),
+			         all.gl_pathv[i] + strlen("/sys/class/net/"));
+	}
+	globfree(&all);
+	return found;
+}
+
 static void check_tun(struct finding *f)
 {
-	check_device(f, "/dev/net/tun", "sudo modprobe tun", "sudo chmod 0666 /dev/net/tun",
-	             "tap devices");
+	char tap[64];
+
+	check_device(f, "/dev/net/tun", "sudo modprobe tun", "tap devices");
+	if (f->verdict != OK || may_make_interfaces())
+		return;
+	/* To open the node is not enough: TUNSETIFF wants CAP_NET_ADMIN, or an interface of the
+	 * user's. */
+	if (own_tap(tap, sizeof(tap)))
+		SAY(f, OK, NULL, "%s is this user's (--net tap:%s)", tap, tap);
+	else
+		SAY(f, MISSING,
+		    "sudo ip tuntap add tap0 mode tap user $USER && sudo ip link set tap0 up",
+		    "this user has no tap interface and may not make one (CAP_NET_ADMIN)");
 }
 
 static void check_vhost_net(struct finding *f)
 {
-	check_device(f, "/dev/vhost-net", "sudo modprobe vhost_net",
-	             "sudo setfacl -m u:$USER:rw /dev/vhost-net", "the host kernel's datapath");
+	check_device(f, "/dev/vhost-net", "sudo modprobe vhost_net", "the host kernel's datapath");
 }
 
 static void check_vhost_vsock(struct finding *f)
 {
-	check_device(f, "/dev/vhost-vsock", "sudo modprobe vhost_vsock",
-	             "sudo setfacl -m u:$USER:rw /dev/vhost-vsock", "--vsock");
+	check_device(f, "/dev/vhost-vsock", "sudo modprobe vhost_vsock", "--vsock");
 }
 
 static void check_user_network(struct finding *f)

@@ -8,6 +8,7 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 
+#include "vmm/device_access.h"
 #include "vmm/fd.h"
 #include "vmm/util.h"
 
@@ -31,6 +32,7 @@ int kvm_check(const struct kvm *kvm, int capability)
 static int open_device(const char *path, struct err *err)
 {
 	int fd = open(path, O_RDWR | O_CLOEXEC);
+	char remedy[128];
 
 	if (fd >= 0)
 		return fd;
@@ -38,18 +40,16 @@ static int open_device(const char *path, struct err *err)
 	case ENOENT:
 		return err_set(err, -ENOENT,
 		               "%s is not there: the kvm module is not loaded, or virtualization "
-		               "is off in the firmware; try: sudo modprobe -a kvm_intel kvm_amd",
+		               "is off in the firmware; remedy: sudo modprobe -a kvm_intel kvm_amd",
 		               path);
 	case EACCES:
 	case EPERM:
-		return err_set(err, -errno,
-		               "%s may not be opened by this user; try: sudo usermod -aG kvm $USER "
-		               "(then log in again)",
-		               path);
+		return err_set(err, -EACCES, "%s may not be opened by this user; remedy: %s", path,
+		               device_access_remedy(path, remedy, sizeof(remedy)));
 	case ENXIO:
 	case ENODEV:
 		return err_set(err, -errno,
-		               "%s is there, but no KVM is behind it; try: sudo modprobe -a "
+		               "%s is there, but no KVM is behind it; remedy: sudo modprobe -a "
 		               "kvm_intel kvm_amd",
 		               path);
 	default:

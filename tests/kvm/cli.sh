@@ -20,6 +20,17 @@ if ! "$trivm" doctor >/dev/null 2>&1; then
 	run_limited "$trivm" compare --modes vmm
 	judge "cli: compare where no ordinary kernel can be run" 120 'lab|doctor'
 fi
+# Each remedy is on a line of its own and fits the node: a group to join, or an entry for the user; a tap needs more than the node.
+if setpriv --reuid 65534 --regid 65534 --clear-groups "$trivm" --version >/dev/null 2>&1; then
+	run_limited setpriv --reuid 65534 --regid 65534 --clear-groups "$trivm" doctor
+	if grep -q 'try: ' "$tmp/out"; then
+		fail "cli: doctor for another user" "a line says try:"
+	else
+		judge "cli: doctor for another user" "0 1" '^(--|ok)  tap ' 'remedy: sudo (ip tuntap add|setfacl|usermod|modprobe)'
+	fi
+else
+	skip "cli: doctor for another user" "an ordinary user could not run $trivm"
+fi
 refused "cli: unknown command" 'frobnicate' "$trivm" frobnicate
 
 # Kernels
