@@ -118,7 +118,7 @@ refused "cli: near miss: a word of --disk" 'did you mean direct' "$trivm" run --
 refused "cli: near miss: a mode" 'did you mean vhost-net' "$trivm" compare --modes vmm,vhostnet
 refused "cli: near miss: compare's option" 'did you mean --workload' "$trivm" compare --worklod tcp-in
 refused "cli: no near word" '--frobnicate: unknown option; see' "$trivm" run --frobnicate
-refused "cli: ctl: the word that is wrong" '^trivm: error: net net0 ring: no such word .did you mean rings.*expected: link, datapath, stats, rings' \
+refused "cli: ctl: the word that is wrong" '^trivm: error: net net0 ring: no such word .did you mean rings.*expected: link, reset, datapath, stats, rings' \
 	"$trivm" ctl web net net0 ring
 refused "cli: ctl: a value that is wrong" 'net net0 link dwn: no such word .did you mean down.*; expected: up, down' \
 	"$trivm" ctl web net net0 link dwn
