@@ -20,12 +20,6 @@
 #include "devices/vhost/kernel.h"
 #include "vmm/util.h"
 
-/* What the kernel is told of what was negotiated: the rest is between the driver and the NIC. */
-#define PASSED_ON                                                                                  \
-	(BIT64(VIRTIO_F_VERSION_1) | BIT64(VIRTIO_RING_F_INDIRECT_DESC) |                          \
-	 BIT64(VIRTIO_RING_F_EVENT_IDX) | BIT64(VIRTIO_F_RING_PACKED) | BIT64(VIRTIO_F_IN_ORDER) | \
-	 BIT64(VIRTIO_NET_F_MRG_RXBUF))
-
 struct dp_vhost_net {
 	struct dp_vhost common;
 	struct port *port;
@@ -141,7 +135,7 @@ int datapath_vhost_net_create(struct datapath **dp, const struct datapath_vhost_
 	n->common.kind = &net_kind;
 	n->common.name = config->name;
 	n->common.pairs = config->pairs;
-	n->common.passed_on = PASSED_ON;
+	n->common.passed_on = VHOST_NET_FEATURES;
 	rc = open_kernels(n, config, err);
 	if (rc == 0)
 		rc = check_features(n, config, err);

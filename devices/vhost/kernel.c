@@ -34,15 +34,7 @@
 #define NET_DEVICE   "/dev/vhost-net"
 #define VSOCK_DEVICE "/dev/vhost-vsock"
 
-/*
- * Features that are the kernel's to know, because it reads and writes rings and headers. Everything
- * else that it may offer (logging, legacy layouts, an IOMMU) stays between it and us.
- */
-#define RING_FEATURES                                                     \
-	(BIT64(VIRTIO_F_VERSION_1) | BIT64(VIRTIO_RING_F_INDIRECT_DESC) | \
-	 BIT64(VIRTIO_RING_F_EVENT_IDX) | BIT64(VIRTIO_F_RING_PACKED) | BIT64(VIRTIO_F_IN_ORDER))
-#define NET_FEATURES   (RING_FEATURES | BIT64(VIRTIO_NET_F_MRG_RXBUF))
-#define VSOCK_FEATURES (RING_FEATURES | BIT64(1) /* VIRTIO_VSOCK_F_SEQPACKET */)
+#define VSOCK_FEATURES (VHOST_KERNEL_RING_FEATURES | BIT64(1) /* VIRTIO_VSOCK_F_SEQPACKET */)
 
 static struct vhost_kernel *kernel_of(struct vhost *v)
 {
@@ -157,7 +149,7 @@ static int let_go(struct vhost *v, unsigned index, virtq_base_t *base)
 
 static int net_get_features(struct vhost *v, uint64_t *features)
 {
-	return get_features(v, features, NET_FEATURES);
+	return get_features(v, features, VHOST_NET_FEATURES);
 }
 
 static int net_set_features(struct vhost *v, uint64_t features)

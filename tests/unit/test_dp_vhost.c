@@ -225,7 +225,7 @@ static void test_packed_one_day(void **state)
 	struct datapath *dp;
 
 	(void)state;
-	rig.offered |= BIT64(VIRTIO_F_RING_PACKED);
+	rig.offered |= BIT64(VIRTIO_F_RING_PACKED) | BIT64(VIRTIO_F_IN_ORDER);
 	assert_int_equal(datapath_vhost_net_create(&dp, &c, NULL), 0);
 	assert_false(dp->ops->features(dp) & BIT64(VIRTIO_F_RING_PACKED));
 	dp->ops->destroy(dp);
@@ -233,6 +233,8 @@ static void test_packed_one_day(void **state)
 	rig.nr = PAIRS;
 	c.packed = true;
 	assert_int_equal(datapath_vhost_net_create(&dp, &c, NULL), 0);
+	/* A newer kernel offers it; no other datapath has it, and a driver cannot be made to forget. */
+	assert_false(dp->ops->features(dp) & BIT64(VIRTIO_F_IN_ORDER));
 	assert_true(dp->ops->features(dp) & BIT64(VIRTIO_F_RING_PACKED));
 	dp->ops->destroy(dp);
 	nic_close(n);
