@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# lab/run itself, from outside: its statuses, its heartbeat, its terminal. lab-run.sh PTY, the program of
-# tests/kvm/pty.c. No guest runs here: the lab's host is enough.
+# lab/run itself, from outside: its statuses, its heartbeat, its terminal; and `make run` as a person
+# uses it. lab-run.sh PTY, the program of tests/kvm/pty.c.
 set -u
 here=$(dirname "$0")
 . "$here/lib.sh"
@@ -53,6 +53,17 @@ converse "lab/run -t: killed by a signal, the terminal is as it was" expect read
 	lab/run -t -- sh -c 'echo ready; sleep 600'
 converse "lab/run -t: what the command left running does not hold up the end" expect ready status 0 -- \
 	lab/run -t -- sh -c 'setsid sleep 600 & sleep 600 & echo ready'
+
+# A Linux guest's shell, by make run. 20 KB are pasted, in lines, at once.
+for i in $(seq 400); do printf 'line %04d %s\n' $i 'of a text that is pasted into a terminal'; done >"$tmp/text"
+sum=$(md5sum <"$tmp/text")
+tr '\n' '\r' <"$tmp/text" >"$tmp/paste"
+limit=400
+converse "make run: typed into, resized, pasted into, left by poweroff" size 30x100 expect 'Ctrl-A x quits' \
+	expect 'trivm:~#' raw send 'echo a$((6*7))b\r' expect a42b send '\x01h' expect 'Ctrl-A b' size 41x119 \
+	send 'stty -echo; echo paste-$((1+1)); cat >text; stty echo\r' expect paste-2 paste "$tmp/paste" send '\x04' \
+	send 'md5sum <text\r' expect "${sum%% *}" send 'poweroff\r' status 0 -- make run
+converse "make run: left by Ctrl-A x, its status is 123" expect 'Linux version' raw send '\x01x' status 123 -- tools/run
 
 name="lab/run: every run's folder is gone afterwards"
 if [ -z "$(find "$tmp" -maxdepth 1 -name 'trivm-lab.*')" ]; then pass "$name"; else fail "$name"; fi
