@@ -21,7 +21,7 @@ outcome() { # NAME STATUS REGEX COMMAND...: lab/run ends so, and its output or e
 converse() { # NAME STEP... -- COMMAND...
 	local name=$1
 	shift
-	expect "$name" 0 "$tmp/out" "$pty" -t "$limit" "$@" && pass "$name"
+	expect "$name" 0 "$tmp/out" "$pty" -t "${steps:-$limit}" "$@" && pass "$name"
 }
 
 outcome "lab/run: output, errors and the status of the command" 7 '^lab-error$' \
@@ -32,7 +32,10 @@ outcome "lab/run: a host that no longer answers its heartbeat is given up, with 
 outcome "lab/run: a stop that ends with a heartbeat is counted and printed" 0 \
 	'the host stopped, and the heartbeat woke it: [1-9][0-9]* times, [0-9]+ ms at most' \
 	lab/run -- sh -c 'heart=$(pgrep -P 1 -f /lab/run/session | head -n 1)
-		for n in 1 2 3 4 5 6 7 8; do kill -STOP $heart; sleep 1; kill -CONT $heart; sleep 1; done'
+		for n in 1 2 3 4 5 6 7 8; do kill -STOP $heart; sleep 0.6; kill -CONT $heart; sleep 1; done'
+outcome "lab/run: manual pages, the pages of docs/, an editor and less are there" 0 'TRIVM\(1\)' \
+	lab/run -- sh -ec 'nano --version; less --version; test -s /lab/docs/README.md; test -s /lab/docs/control.md
+		man trivm-switch >/dev/null; man trivm'
 outcome "lab/run -t: refused without a terminal" 125 'not a terminal' lab/run -t -- true
 
 converse "lab/run -t: a terminal of this size, the command's status" size 33x101 expect '33 101' \
@@ -58,7 +61,8 @@ converse "lab/run -t: what the command left running does not hold up the end" ex
 for i in $(seq 400); do printf 'line %04d %s\n' $i 'of a text that is pasted into a terminal'; done >"$tmp/text"
 sum=$(md5sum <"$tmp/text")
 tr '\n' '\r' <"$tmp/text" >"$tmp/paste"
-limit=400
+limit=1800 # for all steps together
+steps=600
 converse "make run: typed into, resized, pasted into, left by poweroff" size 30x100 expect 'Ctrl-A x quits' \
 	expect 'trivm:~#' raw send 'echo a$((6*7))b\r' expect a42b send '\x01h' expect 'Ctrl-A b' size 41x119 \
 	send 'stty -echo; echo paste-$((1+1)); cat >text; stty echo\r' expect paste-2 paste "$tmp/paste" send '\x04' \
