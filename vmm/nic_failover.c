@@ -111,8 +111,15 @@ static void look(struct nic *nic)
 	nic->failover_said = nic->failover_said && !up;
 	if (clock_ms() < nic->retry_ms) {
 		/* The timer calls. The driver has to know meanwhile. */
-		if (!nic->home && !up)
-			net_uncover(&nic->net);
+		if (nic->home || up)
+			return;
+		net_uncover(&nic->net);
+		if (!nic->failover_said)
+			log_warn("%s: the back-end is gone, and the fallback does not do: it did "
+			         "not a "
+			         "moment ago, and is tried again",
+			         nic->name);
+		nic->failover_said = true;
 		return;
 	}
 	if (!nic->home && !up)
