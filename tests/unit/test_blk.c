@@ -14,7 +14,6 @@
 
 #include "devices/block/blk.h"
 #include "devices/virtio/mmio.h"
-#undef F_OK /* access()'s: in the rig it is FEATURES_OK */
 #include "tests/unit/virtio_rig.h"
 
 #define BASE       0x1000

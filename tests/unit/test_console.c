@@ -8,7 +8,6 @@
 #include <linux/virtio_ids.h>
 #include <sys/mman.h>
 #include <unistd.h>
-#undef F_OK /* access()'s; the rig's is a status bit */
 
 #include <linux/virtio_console.h>
 
