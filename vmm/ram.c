@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "vmm/fd.h"
+#include "vmm/host_memory.h"
 #include "vmm/util.h"
 
 #define HUGE_PAGE MIB(2)
@@ -63,6 +64,24 @@ static int populate(uint8_t *host, uint64_t size)
 	return 0;
 }
 
+/* A process that allocates more than there is gets no error: the kernel kills it, or another one. */
+static int check_available(const struct ram_config *config, struct err *err)
+{
+	const char *what;
+	uint64_t available;
+
+	if (!config->prealloc || config->hugepages)
+		return 0;
+	available = host_memory_available("", &what);
+	if (config->size <= available)
+		return 0;
+	return err_set(err, -ENOMEM,
+	               "-m %lluM --prealloc: %s %llu MiB, so the kernel would kill trivm while it "
+	               "allocates guest memory; ask for less, or leave out --prealloc",
+	               (unsigned long long)config->size >> 20, what,
+	               (unsigned long long)available >> 20);
+}
+
 static int map(struct ram *ram, const struct ram_config *config, struct err *err)
 {
 	/*
@@ -111,7 +130,9 @@ int ram_create(struct ram *ram, const struct ram_config *config, struct memory *
 	if (config->hugepages && config->size % HUGE_PAGE)
 		return err_set(err, -EINVAL, "-m %lluK --hugepages: not a multiple of 2 MiB",
 		               (unsigned long long)(config->size >> 10));
-	rc = map(ram, config, err);
+	rc = check_available(config, err);
+	if (rc == 0)
+		rc = map(ram, config, err);
 	if (rc < 0) {
 		ram_destroy(ram);
 		return rc;

@@ -54,6 +54,8 @@ guest "boot: long command line" 0 hello.elf 'cmdline of 60009 bytes' -p "status=
 for m in 128M 5G 64G; do
 	guest "boot: -m $m" 0 memory.elf '0 failed' -m $m -p "ram=$(numfmt --from=iec --to-unit=1048576 $m)"
 done
+refused_with_kvm "boot: --prealloc of more than the host has" '-m 409600M --prealloc: .*the kernel would kill trivm' \
+	"$trivm" run -k "$guests/hello.elf" -m 400G --prealloc
 guest "boot: --prealloc" 0 memory.elf '0 failed' --prealloc -m 128M -p ram=128
 
 # A Debian kernel, where KVM can only emulate: refused at once with the explanation.
