@@ -87,6 +87,10 @@ lab_machine() {
 		-device "virtserialport,chardev=terminal,nr=1"
 		-chardev "pipe,id=monitor,path=$2/monitor" -mon "chardev=monitor"
 	)
+	# An emulator that is not where it would be installed looks for its BIOS beside itself.
+	case $lab_emulator in
+	*/*) machine+=(-L /usr/share/qemu -L /usr/share/seabios) ;;
+	esac
 }
 
 # The kernel's command line. No self-tests of ciphers and no mitigations: together they are a good
