@@ -45,11 +45,16 @@ static int copy(char *to, size_t size, const char *key, const char *value, struc
 	return 0;
 }
 
-static const char *const datapaths[] = {
+static const char *const datapaths[NET_DATAPATHS] = {
 	[NET_DATAPATH_VMM] = "vmm",
 	[NET_DATAPATH_VHOST_NET] = "vhost-net",
 	[NET_DATAPATH_VHOST_USER] = "vhost-user",
 };
+
+const char *net_datapath_name(enum net_datapath datapath)
+{
+	return datapaths[datapath];
+}
 
 static int bad_datapath(struct err *err, const char *key, const char *value, const char *words)
 {
@@ -135,6 +140,7 @@ static int set_switchable(struct net_options *o, const char *value, struct err *
 	const char *at = value;
 
 	o->switchable = 0;
+	o->has_switchable = true;
 	if (strcmp(value, "off") == 0)
 		return 0;
 	for (;;) {
@@ -412,7 +418,7 @@ int net_options_parse(struct net_options *o, const char *text, struct err *err)
 	                          .queue_size = 256,
 	                          .offloads = true,
 	                          .wait_s = NET_WAIT_S,
-	                          .switchable = BIT(ARRAY_SIZE(datapaths)) - 1};
+	                          .switchable = BIT(NET_DATAPATHS) - 1};
 	if (!words)
 		return err_errno(err, -ENOMEM, "--net");
 	for (char *word; rc == 0 && (word = strsep(&rest, ",")); first = false)

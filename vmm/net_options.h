@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "devices/net/dp_features.h"
 #include "devices/net/dp_vhost_user.h"
 #include "devices/net/net.h"
 #include "devices/net/port.h"
@@ -18,12 +19,6 @@ enum net_port {
 	NET_PORT_FD,
 	NET_PORT_SOCKET,
 	NET_PORT_NONE,
-};
-
-enum net_datapath {
-	NET_DATAPATH_VMM,
-	NET_DATAPATH_VHOST_NET,
-	NET_DATAPATH_VHOST_USER,
 };
 
 struct net_options {
@@ -43,6 +38,7 @@ struct net_options {
 	char local[108];       /* datagram socket: our own address */
 	bool packed;
 	unsigned switchable; /* BIT(enum net_datapath): where a switch may lead */
+	bool has_switchable; /* the user has named them */
 	bool offloads;
 	struct virtio_options virtio; /* where it is found, how it is notified */
 	unsigned queues;              /* pairs */
@@ -67,6 +63,9 @@ int net_options_parse(struct net_options *o, const char *text, struct err *err);
  * The port stays what it was unless it is said. -EINVAL as above, and then *@o is as before.
  */
 int net_options_switch(struct net_options *o, const char *spec, struct err *err);
+
+/* "vmm", "vhost-net", "vhost-user". */
+const char *net_datapath_name(enum net_datapath datapath);
 
 /* Do both name the same wire? */
 bool net_options_same_port(const struct net_options *a, const struct net_options *b);

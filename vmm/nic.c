@@ -2,7 +2,6 @@
 #include "vmm/nic.h"
 
 #include <errno.h>
-#include <linux/virtio_net.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
@@ -11,20 +10,6 @@
 #include "devices/net/pcap.h"
 #include "vmm/log.h"
 #include "vmm/util.h"
-
-/*
- * What not every datapath that the user allows has: a driver cannot be made to forget a feature
- * when the road is changed. (Packed rings, which vhost-net lacks, are asked for by name.)
- */
-#define NOT_EVERYWHERE                                                                  \
-	(BIT64(VIRTIO_NET_F_HOST_UFO) | BIT64(VIRTIO_NET_F_GUEST_UFO) | NET_GUEST_USO | \
-	 BIT64(VIRTIO_NET_F_HOST_USO))
-
-static uint64_t masked(const struct net_options *o)
-{
-	return (o->offloads ? 0 : NET_GUEST_OFFLOADS | NET_HOST_OFFLOADS) |
-	       (o->switchable & BIT(NET_DATAPATH_VHOST_USER) ? NOT_EVERYWHERE : 0);
-}
 
 /* @mtu: of an interface or a network that exists for this NIC only; 0: the usual one. */
 static int open_wire(const struct net_options *o, unsigned mtu, struct port **port, struct err *err)
@@ -153,12 +138,13 @@ static int build_net(struct nic *nic, const struct memory *mem, struct err *err)
 		.name = nic->name,
 		.pairs = o->queues,
 		.queue_size = o->queue_size,
-		.masked = masked(o),
 	};
 	char warning[320];
 	struct datapath *dp;
-	int rc;
+	int rc = nic_features_masked(o, &c.masked, err);
 
+	if (rc < 0)
+		return rc;
 	memcpy(c.mac, o->mac, sizeof(c.mac));
 	if (!o->has_mac) {
 		/* Any: two guests on one bridge must not meet. Local, not a group's (IEEE 802, U/L
@@ -265,6 +251,8 @@ int nic_switch(struct nic *nic, const char *spec, struct net_switch_report *repo
 	struct net_options next = nic->options;
 	int rc = net_options_switch(&next, spec, err);
 
+	if (rc == 0)
+		rc = nic_features_check_fallback(nic, &next, err);
 	if (rc == 0)
 		rc = nic_move(nic, &next, NULL, report, err);
 	if (rc < 0)

@@ -66,6 +66,17 @@ int nic_move(struct nic *nic, const struct net_options *next, struct datapath **
 /* The options have become @next: what is said of the NIC. */
 void nic_became(struct nic *nic, const struct net_options *next);
 
+/* --- nic_features.c. Main thread. --- */
+
+/*
+ * *@masked: the features that a NIC with @o does not offer though its datapath has them, because
+ * another one lacks them that it may be switched to. -EINVAL, with the feature's name and the
+ * remedy: the user names a datapath that cannot do what he asks for.
+ */
+int nic_features_masked(const struct net_options *o, uint64_t *masked, struct err *err);
+/* Can the fallback in @o, if there is one, do what @nic's driver has negotiated? -EOPNOTSUPP. */
+int nic_features_check_fallback(struct nic *nic, const struct net_options *o, struct err *err);
+
 /* --- nic_mtu.c. Main thread. --- */
 
 /*

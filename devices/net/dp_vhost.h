@@ -94,4 +94,10 @@ struct datapath_vhost_net_config {
 int datapath_vhost_net_create(struct datapath **dp, const struct datapath_vhost_net_config *config,
                               struct err *err);
 
+/*
+ * Which of the table's ring features (dp_features.h) this host's vhost-net has, without a tap. 0 or
+ * a negative errno: the kernel has no /dev/vhost-net, or we may not open it. Main thread.
+ */
+int datapath_vhost_net_ask(uint64_t *features);
+
 #endif

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "devices/net/dp_features.h"
 #include "devices/net/dp_vhost.h"
 #include "devices/vhost/kernel.h"
 #include "vmm/util.h"
@@ -23,7 +24,7 @@
 struct dp_vhost_net {
 	struct dp_vhost common;
 	struct port *port;
-	uint64_t offered; /* by the kernel */
+	uint64_t offered; /* by the kernel, as far as the table has it */
 	struct vhost_kernel kernels[PORT_QUEUES_MAX];
 };
 
@@ -35,8 +36,9 @@ static struct dp_vhost_net *net_of(struct dp_vhost *d)
 static uint64_t net_features(const struct dp_vhost *d)
 {
 	const struct dp_vhost_net *n = container_of(d, const struct dp_vhost_net, common);
+	uint64_t of_port = n->port->host_offloads | n->port->guest_offloads;
 
-	return n->offered | n->port->host_offloads | n->port->guest_offloads;
+	return n->offered | (of_port & net_datapath_features[NET_DATAPATH_VHOST_NET].offloads);
 }
 
 static int net_set_offloads(struct dp_vhost *d, uint64_t guest_offloads)
@@ -90,6 +92,7 @@ static int open_kernels(struct dp_vhost_net *n, const struct datapath_vhost_net_
                         struct err *err)
 {
 	struct dp_vhost *d = &n->common;
+	int rc;
 
 	if (strcmp(n->port->kind, "tap") != 0)
 		return err_set(err, -EINVAL,
@@ -98,14 +101,16 @@ static int open_kernels(struct dp_vhost_net *n, const struct datapath_vhost_net_
 		               n->port->kind);
 	for (unsigned i = 0; i < config->pairs; i++) {
 		struct vhost_kernel *k = &n->kernels[i];
-		int rc = vhost_net_open(k, config->name, n->port->fds[i], n->port->vnet_hdr,
-		                        config->poll_us, err);
 
+		rc = vhost_net_open(k, config->name, n->port->fds[i], n->port->vnet_hdr,
+		                    config->poll_us, err);
 		if (rc < 0)
 			return rc;
 		d->devices[d->nr_devices++] = &k->vhost;
 	}
-	return vhost_features(d->devices[0], &n->offered, err);
+	rc = vhost_features(d->devices[0], &n->offered, err);
+	n->offered &= d->passed_on;
+	return rc;
 }
 
 static int check_features(const struct dp_vhost_net *n,
@@ -123,6 +128,20 @@ static int check_features(const struct dp_vhost_net *n,
 	return 0;
 }
 
+int datapath_vhost_net_ask(uint64_t *features)
+{
+	struct vhost_kernel k;
+	struct err err;
+	int rc = vhost_net_open(&k, "", -1, true, 0, &err);
+
+	if (rc < 0)
+		return rc;
+	rc = vhost_features(&k.vhost, features, &err);
+	*features &= net_datapath_features[NET_DATAPATH_VHOST_NET].rings;
+	vhost_kernel_close(&k);
+	return rc;
+}
+
 int datapath_vhost_net_create(struct datapath **dp, const struct datapath_vhost_net_config *config,
                               struct err *err)
 {
@@ -135,7 +154,7 @@ int datapath_vhost_net_create(struct datapath **dp, const struct datapath_vhost_
 	n->common.kind = &net_kind;
 	n->common.name = config->name;
 	n->common.pairs = config->pairs;
-	n->common.passed_on = VHOST_NET_FEATURES;
+	n->common.passed_on = net_datapath_features[NET_DATAPATH_VHOST_NET].rings;
 	rc = open_kernels(n, config, err);
 	if (rc == 0)
 		rc = check_features(n, config, err);

@@ -32,28 +32,16 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "devices/net/dp_features.h"
 #include "devices/net/dp_vhost_user_priv.h"
 #include "devices/net/feature_names.h"
 #include "devices/net/offloads.h"
 #include "vmm/fd.h"
 #include "vmm/util.h"
 
-/* What a back-end can do for the NIC. Everything else is the NIC's own, or not known here. */
-#define KNOWN                                                             \
-	(BIT64(VIRTIO_F_VERSION_1) | BIT64(VIRTIO_RING_F_INDIRECT_DESC) | \
-	 BIT64(VIRTIO_RING_F_EVENT_IDX) | BIT64(VIRTIO_F_RING_PACKED) |   \
-	 BIT64(VIRTIO_NET_F_MRG_RXBUF) | NET_GUEST_OFFLOADS | NET_HOST_OFFLOADS)
-
 static struct dp_user *dp_of(struct datapath *dp)
 {
 	return container_of(dp, struct dp_user, dp);
-}
-
-uint64_t vhost_user_usual_features(bool packed)
-{
-	return BIT64(VIRTIO_F_VERSION_1) | BIT64(VIRTIO_RING_F_INDIRECT_DESC) |
-	       BIT64(VIRTIO_RING_F_EVENT_IDX) | BIT64(VIRTIO_NET_F_MRG_RXBUF) |
-	       (packed ? BIT64(VIRTIO_F_RING_PACKED) : 0);
 }
 
 /* --- Towards the back-end. d->lock is held. --- */
@@ -487,10 +475,11 @@ static const struct datapath_ops user_ops = {
 /* What the NIC can offer, by what its first back-end has, if that is there. */
 static int choose_features(struct dp_user *d, struct err *err)
 {
+	const struct net_datapath_features *can = &net_datapath_features[NET_DATAPATH_VHOST_USER];
 	bool packed = d->config.packed;
 
-	d->has = vhost_user_on(&d->user) ? d->user.offered & KNOWN
-	                                 : vhost_user_usual_features(packed);
+	d->has = vhost_user_on(&d->user) ? d->user.offered & (can->rings | can->offloads)
+	                                 : net_features_of_absent_backend;
 	if (!packed)
 		d->has &= ~BIT64(VIRTIO_F_RING_PACKED);
 	else if (!(d->has & BIT64(VIRTIO_F_RING_PACKED)))

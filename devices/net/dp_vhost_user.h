@@ -26,7 +26,7 @@ struct datapath_vhost_user_config {
 	bool server;      /* we make the socket and the back-end connects */
 	/*
 	 * How long the first back-end is waited for, in seconds. 0: not at all. The NIC begins
-	 * without one, and offers what the usual ones have (vhost_user_usual_features()).
+	 * without one, and offers net_features_of_absent_backend (dp_features.h).
 	 */
 	uint32_t wait_s;
 	unsigned pairs;
@@ -41,11 +41,5 @@ struct datapath_vhost_user_config {
  */
 int datapath_vhost_user_create(struct datapath **dp,
                                const struct datapath_vhost_user_config *config, struct err *err);
-
-/*
- * The features of a back-end that has not come yet: VERSION_1, INDIRECT_DESC, EVENT_IDX, MRG_RXBUF,
- * with @packed RING_PACKED. No offloads: Open vSwitch has none unless told so.
- */
-uint64_t vhost_user_usual_features(bool packed);
 
 #endif

@@ -34,6 +34,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
+#include "devices/net/dp_features.h"
 #include "devices/net/dp_vmm_priv.h"
 #include "vmm/clock.h"
 #include "vmm/fd.h"
@@ -285,12 +286,11 @@ static void pair_restart(struct pair *p)
 static uint64_t vmm_features(const struct datapath *dp)
 {
 	const struct dp_vmm *d = container_of(dp, const struct dp_vmm, dp);
-	uint64_t f = BIT64(VIRTIO_F_VERSION_1) | BIT64(VIRTIO_RING_F_INDIRECT_DESC) |
-	             BIT64(VIRTIO_RING_F_EVENT_IDX) | BIT64(VIRTIO_NET_F_MRG_RXBUF);
+	const struct net_datapath_features *can = &net_datapath_features[NET_DATAPATH_VMM];
+	uint64_t of_port = d->port->host_offloads | d->port->guest_offloads;
+	uint64_t f = can->rings | (of_port & can->offloads);
 
-	if (d->config.packed)
-		f |= BIT64(VIRTIO_F_RING_PACKED);
-	return f | d->port->host_offloads | d->port->guest_offloads;
+	return d->config.packed ? f : f & ~BIT64(VIRTIO_F_RING_PACKED);
 }
 
 static int vmm_setup(struct datapath *dp, uint64_t negotiated, const struct memory *mem,

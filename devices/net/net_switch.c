@@ -34,6 +34,7 @@
 #include <linux/virtio_net.h>
 #include <stddef.h>
 
+#include "devices/net/dp_features.h"
 #include "devices/net/feature_names.h"
 #include "devices/net/net_priv.h"
 #include "vmm/clock.h"
@@ -57,7 +58,9 @@ static const char *remedy(uint64_t missing)
 {
 	if (missing & BIT64(VIRTIO_F_RING_PACKED))
 		return ": start the guest with ring=split to go there";
-	if (missing & (NET_GUEST_OFFLOADS | NET_HOST_OFFLOADS))
+	if (missing && !(missing & ~(NET_OFFLOADS & ~NET_OFFLOADS_USUAL)))
+		return ": start the guest with switchable=vmm+vhost-net+vhost-user to go there";
+	if (missing & NET_OFFLOADS)
 		return ": start the guest with offloads=off to go there";
 	return "";
 }
@@ -91,13 +94,37 @@ bool net_held(struct net *net, struct err *err)
 	return held;
 }
 
-static int judge(const struct net *net, struct datapath *dp, struct err *err)
+/* net->lock is held. */
+static int judge_features(const struct net *net, uint64_t has, const char *who, struct err *err)
 {
 	const struct virtio_device *dev = &net->dev;
 	uint64_t wanted = net->dp_setup ? dev->driver_features : dev->offered;
-	uint64_t missing = wanted & ~net_own_features(net) & ~dp->ops->features(dp);
-	const char *name = dp->ops->kind ? dp->ops->kind(dp) : dp->ops->name;
+	uint64_t missing = wanted & ~net_own_features(net) & ~has;
 	char names[256];
+
+	if (!missing)
+		return 0;
+	return err_set(err, -EOPNOTSUPP, "%s: %s lacks what %s: %s%s", net->config.name, who,
+	               net->dp_setup ? "the guest's driver uses"
+	                             : "the guest's driver, which is not there yet, is offered",
+	               net_feature_names(missing, names, sizeof(names)), remedy(missing));
+}
+
+int net_lacks(struct net *net, uint64_t features, const char *who, struct err *err)
+{
+	int rc;
+
+	pthread_mutex_lock(&net->lock);
+	rc = judge_features(net, features, who, err);
+	pthread_mutex_unlock(&net->lock);
+	return rc;
+}
+
+static int judge(const struct net *net, struct datapath *dp, struct err *err)
+{
+	const struct virtio_device *dev = &net->dev;
+	const char *name = dp->ops->kind ? dp->ops->kind(dp) : dp->ops->name;
+	int rc;
 
 	if (is_held(net, err))
 		return -EBUSY;
@@ -105,12 +132,9 @@ static int judge(const struct net *net, struct datapath *dp, struct err *err)
 		return err_set(err, -EIO,
 		               "%s: the device is broken and waits for its driver to reset it",
 		               net->config.name);
-	if (missing)
-		return err_set(
-			err, -EOPNOTSUPP, "%s: %s lacks what %s: %s%s", net->config.name, name,
-			net->dp_setup ? "the guest's driver uses"
-				      : "the guest's driver, which is not there yet, is offered",
-			net_feature_names(missing, names, sizeof(names)), remedy(missing));
+	rc = judge_features(net, dp->ops->features(dp), name, err);
+	if (rc < 0)
+		return rc;
 	if (dp->ops->ready && !dp->ops->ready(dp))
 		return err_set(err, -ENOTCONN, "%s: %s: its other side is not there",
 		               net->config.name, name);

@@ -37,4 +37,11 @@ struct net_switch_report {
 int net_switch(struct net *net, struct datapath **dp, struct net_switch_report *report,
                struct err *err);
 
+/*
+ * -EOPNOTSUPP, with the names in @err: a datapath that has @features, which @who names for people,
+ * lacks one that the driver has negotiated, or, without a driver, that the next one is offered. Any
+ * thread.
+ */
+int net_lacks(struct net *net, uint64_t features, const char *who, struct err *err);
+
 #endif

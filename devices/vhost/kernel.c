@@ -34,7 +34,16 @@
 #define NET_DEVICE   "/dev/vhost-net"
 #define VSOCK_DEVICE "/dev/vhost-vsock"
 
-#define VSOCK_FEATURES (VHOST_KERNEL_RING_FEATURES | BIT64(1) /* VIRTIO_VSOCK_F_SEQPACKET */)
+/* Legacy layouts, an IOMMU and logging stay between the kernel and us. */
+#define VSOCK_FEATURES                                                    \
+	(BIT64(VIRTIO_F_VERSION_1) | BIT64(VIRTIO_RING_F_INDIRECT_DESC) | \
+	 BIT64(VIRTIO_RING_F_EVENT_IDX) | BIT64(VIRTIO_F_RING_PACKED) |   \
+	 BIT64(1) /* VIRTIO_VSOCK_F_SEQPACKET */)
+/* So do these of vhost-net's; which of the others a NIC can have its datapath knows. */
+#define NET_OURS                                                        \
+	(BIT64(VHOST_F_LOG_ALL) | BIT64(VHOST_NET_F_VIRTIO_NET_HDR) |   \
+	 BIT64(VIRTIO_F_NOTIFY_ON_EMPTY) | BIT64(VIRTIO_F_ANY_LAYOUT) | \
+	 BIT64(VIRTIO_F_ACCESS_PLATFORM))
 
 static struct vhost_kernel *kernel_of(struct vhost *v)
 {
@@ -149,7 +158,7 @@ static int let_go(struct vhost *v, unsigned index, virtq_base_t *base)
 
 static int net_get_features(struct vhost *v, uint64_t *features)
 {
-	return get_features(v, features, VHOST_NET_FEATURES);
+	return get_features(v, features, ~NET_OURS);
 }
 
 static int net_set_features(struct vhost *v, uint64_t features)

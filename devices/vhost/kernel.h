@@ -23,17 +23,6 @@
 
 #define VHOST_KERNEL_RINGS 2
 
-/*
- * Features that are the kernel's to know, because it reads and writes rings and headers; a caller
- * passes these on of what was negotiated. Everything else that it may offer (logging, legacy
- * layouts, an IOMMU) stays between it and us. Not VIRTIO_F_IN_ORDER, which newer kernels offer: the
- * other datapaths do not have it, so a driver that had negotiated it could never leave the kernel's.
- */
-#define VHOST_KERNEL_RING_FEATURES                                        \
-	(BIT64(VIRTIO_F_VERSION_1) | BIT64(VIRTIO_RING_F_INDIRECT_DESC) | \
-	 BIT64(VIRTIO_RING_F_EVENT_IDX) | BIT64(VIRTIO_F_RING_PACKED))
-#define VHOST_NET_FEATURES (VHOST_KERNEL_RING_FEATURES | BIT64(VIRTIO_NET_F_MRG_RXBUF))
-
 struct vhost_kernel {
 	struct vhost vhost; /* for vhost_setup(), vhost_ring_start() ... */
 	int fd;

@@ -103,6 +103,13 @@ for mac in 00:00:00:00:00:00 ff:ff:ff:ff:ff:ff 01:00:5e:00:00:01; do
 	refused "cli: mac=$mac" "mac=$mac.*neither zero" "$trivm" run -k "$ok" --net "user,mac=$mac"
 done
 
+# What is named at the start has to be possible. (No kernel's vhost-net has packed rings.)
+refused_with_kvm "cli: a fallback without packed rings" \
+	'ring=packed,fallback=vhost-net: on this host vhost-net lacks RING_PACKED.*use ring=split or another fallback' \
+	"$trivm" run -k "$ok" --net "port=tap:t,datapath=vhost-user,socket=$tmp/none.sock,ring=packed,fallback=vhost-net"
+refused_with_kvm "cli: a datapath to switch to without packed rings" 'switchable=vhost-net: .*lacks RING_PACKED' \
+	"$trivm" run -k "$ok" --net none,ring=packed,switchable=vmm+vhost-net
+
 # Near misses
 refused "cli: near miss: a command" "rnu: unknown command .did you mean run" "$trivm" rnu
 refused "cli: near miss: an option" '--memroy=1G: unknown option .did you mean --memory' "$trivm" run --memroy=1G

@@ -70,6 +70,8 @@ for ((i = 0; i < 200; i++)); do
 done
 run_limited "$trivm" ctl --name idle net n datapath "vmm,port=socket:$tmp/peer.sock,local=$tmp/own.sock"
 judge "switching: no driver: a port without offloads is refused" 1 'not there yet, is offered: .*CSUM'
+run_limited "$trivm" ctl --name idle net n datapath "vhost-user,socket=$tmp/f.sock,fallback=vmm,port=user"
+judge "switching: no driver: a fallback without offloads is refused" 1 'fallback=vmm lacks what .* is offered: .*CSUM'
 run_limited "$trivm" ctl --name idle --json net n datapath vmm,port=none
 judge "switching: no driver: no ring is handed over" 0 '"driver":false,"rings":0'
 "$trivm" ctl --name idle quit >"$tmp/out" 2>&1
@@ -137,6 +139,15 @@ back_end
 card "failback: it is back" '"link":"up"' '"datapath":"vhost-user"'
 "$trivm" ctl --name cover quit >"$tmp/out" 2>&1
 wait_pid $cover
-kill $back_end
+
+# The back-end has offloads, the port of its fallback has none: the driver is offered none.
+"$trivm" run --name cover -k "$guests/serial-echo.elf" --serial socket \
+	--net "datapath=vhost-user,socket=$tmp/f.sock,fallback=vmm,port=user,id=n" >"$tmp/cover" 2>&1 </dev/null &
+cover=$!
+card "a port without offloads: the back-end has the card" '"link":"up"' '"datapath":"vhost-user"'
+kill_back_end
+card "a port without offloads: the fallback has it" '"link":"up"' '"datapath":"vmm"'
+"$trivm" ctl --name cover quit >"$tmp/out" 2>&1
+wait_pid $cover
 wait_pid $back_end
 unset XDG_RUNTIME_DIR

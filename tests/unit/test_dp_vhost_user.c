@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <sys/un.h>
 
+#include "devices/net/dp_features.h"
 #include "devices/net/dp_vhost_user.h"
 #include "devices/vhost/user_peer.h"
 #include "vmm/log.h"
@@ -617,13 +618,13 @@ static void absent_at_first(void **state)
 	assert_int_equal(datapath_vhost_user_create(&r->dp, &r->config, &r->err), 0);
 	r->dp->ops->watch(r->dp, &r->host);
 	assert_int_equal(atomic_load(&r->carrier), 0);
-	assert_true(r->dp->ops->features(r->dp) == vhost_user_usual_features(true));
-	set_up(r, vhost_user_usual_features(true));
+	assert_true(r->dp->ops->features(r->dp) == net_features_of_absent_backend);
+	set_up(r, net_features_of_absent_backend);
 	back_end_listens(r);
 	next_back_end(r);
 	wait_rings(r);
 	assert_true(r->b.set_features ==
-	            (vhost_user_usual_features(true) | BIT64(VU_F_PROTOCOL_FEATURES)));
+	            (net_features_of_absent_backend | BIT64(VU_F_PROTOCOL_FEATURES)));
 }
 
 static void nobody_comes(void **state)
