@@ -23,6 +23,7 @@
 #include "vmm/util.h"
 
 #define DEFAULT_PARAMS "console=ttyS0 panic=-1"
+#define TTY_PARAM      " trivm.tty" /* for the guest; Linux ignores a word with a dot */
 #define FLUSH_MS       2000
 #define SETTLE_MS      1000
 #define CMDLINE_MAX    LAYOUT_CMDLINE_MAX
@@ -75,6 +76,19 @@ static int open_session(struct session *s, struct err *err)
 	return rc;
 }
 
+/*
+ * Is the guest's console a terminal that answers questions? One whose foreground is another program's is not: that
+ * program would read the answer.
+ */
+static bool on_terminal(const struct config *c)
+{
+	const char *type = getenv("TERM");
+
+	return !c->exec && !c->daemonize && !c->serial_socket && isatty(STDIN_FILENO) &&
+	       isatty(STDOUT_FILENO) && term_in_foreground(STDIN_FILENO) &&
+	       !(type && strcmp(type, "dumb") == 0);
+}
+
 /* The kernel command line: the default guest's own, then what the user added; or the user's alone.
  */
 static int make_cmdline(struct session *s, struct err *err)
@@ -87,8 +101,9 @@ static int make_cmdline(struct session *s, struct err *err)
 	/* What Linux understands; a Multiboot kernel takes each word for its own. */
 	if (c->kernel && (c->cmdline || s->kernel.protocol == BOOT_MULTIBOOT))
 		base = "";
-	n = asprintf(&s->cmdline, "%s%s%s%s", base, c->exec ? " quiet" : "",
-	             *base && *user ? " " : "", user);
+	n = asprintf(&s->cmdline, "%s%s%s%s%s", base, c->exec ? " quiet" : "",
+	             !c->kernel && on_terminal(c) ? TTY_PARAM : "", *base && *user ? " " : "",
+	             user);
 	if (n < 0) {
 		s->cmdline = NULL;
 		return err_errno(err, -ENOMEM, "-p");

@@ -33,9 +33,9 @@ static int term_fd = -1;
 static atomic_bool is_raw;
 
 /* On a terminal that is not our controlling one there is no job control (-ENOTTY). */
-bool term_in_foreground(void)
+bool term_in_foreground(int fd)
 {
-	pid_t group = tcgetpgrp(term_fd);
+	pid_t group = tcgetpgrp(fd);
 
 	return group < 0 ? errno == ENOTTY : group == getpgrp();
 }
@@ -66,7 +66,7 @@ bool term_update(void)
 {
 	if (term_fd < 0)
 		return true;
-	if (!term_in_foreground())
+	if (!term_in_foreground(term_fd))
 		return false;
 	make_raw();
 	return true;
@@ -74,14 +74,14 @@ bool term_update(void)
 
 bool term_is_ours(void)
 {
-	if (term_fd < 0 || (atomic_load(&is_raw) && term_in_foreground()))
+	if (term_fd < 0 || (atomic_load(&is_raw) && term_in_foreground(term_fd)))
 		return true;
 	return term_update();
 }
 
 void term_restore(void)
 {
-	if (atomic_exchange(&is_raw, false) && term_in_foreground())
+	if (atomic_exchange(&is_raw, false) && term_in_foreground(term_fd))
 		tcsetattr(term_fd, TCSANOW, &saved);
 }
 
@@ -105,7 +105,7 @@ static void stopped(int sig)
 	sigprocmask(SIG_UNBLOCK, &unblock, NULL); /* stops here, until SIGCONT */
 	sigaction(sig, &old, NULL);
 	/* By `bg` another process group has the terminal. */
-	if (term_in_foreground())
+	if (term_in_foreground(term_fd))
 		make_raw();
 	errno = e;
 }

@@ -28,8 +28,9 @@ bool term_update(void);
  * background (false) ask again every TERM_LOOK_MS. Main thread. */
 bool term_is_ours(void);
 
-/* Async-signal-safe. */
-bool term_in_foreground(void);
+/* Whether our process group may read @fd's terminal now; true if @fd is not our controlling one, which has no job
+ * control. Async-signal-safe. */
+bool term_in_foreground(int fd);
 
 /* As it was before. Idempotent, async-signal-safe. */
 void term_restore(void);

@@ -12,6 +12,7 @@
  *	raw, cooked	the terminal is in that mode, or gets there
  *	pause MS
  *	size RxC	the terminal has R lines and C columns from now on
+ *	answer RxC	asked for its cursor's position (ESC [ 6 n), the terminal answers that from now on
  *	run COMMAND	the shell command COMMAND succeeds
  *	hangup		the terminal goes away
  *	status N	the command ends with exit status N (256 + signal) and has left the terminal
@@ -47,6 +48,8 @@ struct session {
 	double seconds;
 	char output[OUTPUT_MAX];
 	size_t used, matched; /* bytes seen; up to where expect has looked */
+	size_t asked;         /* up to where questions have been answered */
+	char answer[32];      /* to ESC [ 6 n; empty: none */
 	bool ended;
 	int status;
 };
@@ -76,6 +79,21 @@ static void failed(struct session *s, const char *step, const char *arg)
 	exit(1);
 }
 
+/* Answer as a terminal whose cursor is in its last corner does. */
+static void answer_questions(struct session *s)
+{
+	static const char question[] = "\033[6n";
+	size_t len = sizeof(question) - 1;
+	const char *at;
+
+	while (s->answer[0] &&
+	       (at = memmem(s->output + s->asked, s->used - s->asked, question, len))) {
+		s->asked = (size_t)(at - s->output) + len;
+		if (write(s->master, s->answer, strlen(s->answer)) < 0)
+			return;
+	}
+}
+
 /* Take what comes within @ms. */
 static void gather(struct session *s, int ms)
 {
@@ -89,6 +107,7 @@ static void gather(struct session *s, int ms)
 		n = read(s->master, s->output + s->used, OUTPUT_MAX - 1 - s->used);
 		if (n > 0)
 			s->used += (size_t)n;
+		answer_questions(s);
 	}
 	if (!s->ended && waitpid(s->leader, &wstatus, WNOHANG) == s->leader) {
 		s->ended = true;
@@ -266,6 +285,16 @@ static void do_size(struct session *s, const char *size)
 	ioctl(s->master, TIOCSWINSZ, &w);
 }
 
+static void do_answer(struct session *s, const char *size)
+{
+	unsigned rows, columns;
+
+	if (sscanf(size, "%ux%u", &rows, &columns) != 2)
+		usage(size);
+	snprintf(s->answer, sizeof(s->answer), "\033[%u;%uR", rows, columns);
+	s->asked = s->used; /* questions from now on */
+}
+
 static void do_hangup(struct session *s)
 {
 	close(s->slave);
@@ -298,6 +327,8 @@ static int step(struct session *s, char **argv)
 		do_pause(s, arg);
 	else if (!strcmp(name, "size"))
 		do_size(s, arg);
+	else if (!strcmp(name, "answer"))
+		do_answer(s, arg);
 	else if (!strcmp(name, "run")) {
 		if (system(arg) != 0)
 			failed(s, name, arg);

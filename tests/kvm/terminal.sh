@@ -79,3 +79,22 @@ job "terminal: trivm console in the background and back" \
 terminal "terminal: Ctrl-C while trivm waits for a back-end" expect 'waiting for a vhost-user back-end' cooked \
 	send '\x03' status 130 -- "${echo_guest[@]}" -m 128M \
 	--net "datapath=vhost-user,socket=$tmp/absent.sock,wait=on"
+
+# The default guest asks the terminal for its size only where one can answer: then its command line says so. A
+# guest that prints its command line is in the default one's place.
+mkdir -p "$tmp/default"
+cp "$guests/hello.elf" "$tmp/default/vmlinuz"
+head -c 512 /dev/zero | tr '\0' z >"$tmp/default/initrd.img"
+default=(env TRIVM_GUEST="$tmp/default" "$trivm" run -p initrd=z)
+base='cmdline: console=ttyS0 panic=-1'
+converse "terminal: the default guest's command line says that a terminal is there, before -p" \
+	expect "$base trivm.tty initrd=z\r" status 0 -- "${default[@]}"
+converse "terminal: a dumb terminal is not asked" expect "$base initrd=z\r" status 0 -- env TERM=dumb "${default[@]}"
+converse "terminal: standard output in a pipe is not asked" expect "$base initrd=z\r" status 0 -- \
+	bash -c 'set -o pipefail; "$@" | cat' bash "${default[@]}"
+converse "terminal: standard input from a file, the terminal is not asked" expect "$base initrd=z\r" status 0 -- \
+	bash -c '"$@" </dev/null' bash "${default[@]}"
+converse "terminal: in the background the terminal is not asked" expect "$base initrd=z\r" status 0 -- \
+	bash -c 'set -m; "$@" & wait $!' bash "${default[@]}"
+terminal "terminal: another kernel's command line is its own" expect 'cmdline: a b\r' status 0 -- \
+	-k "$guests/hello.elf" -p 'a b'

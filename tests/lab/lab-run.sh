@@ -69,6 +69,17 @@ converse "make run: typed into, resized, pasted into, left by poweroff" size 30x
 	send 'md5sum <text\r' expect "${sum%% *}" send 'poweroff\r' status 0 -- make run
 converse "make run: left by Ctrl-A x, its status is 123" expect 'Linux version' raw send '\x01x' status 123 -- tools/run
 
+# The guest's terminal is a serial port, which has no size of its own. What is typed while the guest boots, and while it
+# asks, arrives.
+converse "trivm run: the guest asks the terminal for its size, and again by resize" answer 41x119 \
+	expect 'Linux version' raw send 'echo early$((1+1))\r' expect early2 expect 'trivm:~#' send 'stty size\r' \
+	expect '41 119' answer 50x132 send 'eval $(resize); echo $LINES-lines; stty size\r' expect '50-lines' \
+	expect '50 132' send 'poweroff\r' status 0 -- lab/run -t -- trivm run
+converse "trivm run: a terminal that does not answer has no size, and what is typed meanwhile arrives" \
+	expect '\x1b[6n' raw send 'echo mean$((1+1))while; stty size\r' expect mean2while expect 'stty: standard input' \
+	send 'resize || echo status-$?\r' expect 'resize: the terminal did not say its size' expect status-1 \
+	send 'sh\r' expect 'trivm:~#' send 'echo nested$((1+1)); poweroff\r' expect nested2 status 0 -- lab/run -t -- trivm run
+
 name="lab/run: every run's folder is gone afterwards"
 if [ -z "$(find "$tmp" -maxdepth 1 -name 'trivm-lab.*')" ]; then pass "$name"; else fail "$name"; fi
 finish
