@@ -338,7 +338,11 @@ static int vmm_ring_start(struct datapath *dp, unsigned index, const struct data
 	r->q.ring = index;
 	r->ring = *ring;
 	r->on = true;
+	if (r == &p->rx)
+		pair_receive_begin(p);
 	rc = pair_start(p, err);
+	if (rc < 0 && r == &p->rx)
+		pair_receive_keep(p);
 	if (rc < 0)
 		r->on = false;
 	return rc;
@@ -353,11 +357,9 @@ static int vmm_ring_stop(struct datapath *dp, unsigned index, virtq_base_t *base
 	if (!r || !r->on)
 		return -EINVAL;
 	pair_stop(p);
+	if (r == &p->rx)
+		pair_receive_end(p);
 	r->on = false;
-	if (r == &p->rx && p->held) {
-		p->held = 0;
-		counter_add(&r->stats.drop_size, 1);
-	}
 	*base = virtq_base(&r->q);
 	pair_restart(p);
 	return 0;
@@ -370,6 +372,10 @@ static void vmm_teardown(struct datapath *dp)
 
 	for (unsigned i = 0; i < 2 * d->config.pairs; i++)
 		vmm_ring_stop(dp, i, &base);
+	/* In a switch the next one has taken it by now, if that reads this port. */
+	for (unsigned i = 0; d->is_setup && i < d->config.pairs; i++)
+		if (port_take_kept(d->port, i, NULL))
+			counter_add(&d->pairs[i].rx.stats.drop_size, 1);
 	d->is_setup = false;
 }
 

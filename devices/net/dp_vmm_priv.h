@@ -170,6 +170,14 @@ bool pair_receive(struct pair *p);
 void pair_receive_kicked(struct pair *p);
 /* Drop the held frame, if there is one and held_until has come. */
 void pair_receive_expire(struct pair *p);
+/*
+ * The ring starts: the frame that was held when its last owner stopped is held again. And it has
+ * stopped, the thread is gone: deliver a held frame if the driver has added buffers, or leave it with
+ * the port.
+ */
+void pair_receive_begin(struct pair *p);
+void pair_receive_keep(struct pair *p); /* only that: the ring did not start */
+void pair_receive_end(struct pair *p);
 /* Put the buffers that were popped in advance back into the ring, whose base is then exact. */
 void pair_receive_settle(struct pair *p);
 

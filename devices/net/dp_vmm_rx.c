@@ -21,7 +21,10 @@
  * A frame for which the driver has not enough buffers at the moment is held in the spill area until
  * it has added some: dropping it would cost a TCP stream 40 segments whenever the guest is a little
  * slow. A driver that never has as many gives us no sign of that; HOLD_US later the frame is
- * dropped.
+ * dropped. If the ring stops meanwhile the port keeps the frame, for the datapath that starts the
+ * ring again or for the next one on this port (a switch that fails, a switch from "vmm" to "vmm"). A
+ * datapath of another kind cannot be handed a frame: then it is dropped, and counted, when ours is
+ * torn down.
  */
 #include <errno.h>
 #include <stddef.h>
@@ -368,8 +371,43 @@ void pair_receive_kicked(struct pair *p)
 	pair_receive(p);
 }
 
+void pair_receive_begin(struct pair *p)
+{
+	p->held = port_take_kept(p->dp->port, p->index, p->spill);
+	/* While the ring stood still the driver had no time. */
+	p->held_until = clock_us() + HOLD_US;
+}
+
+void pair_receive_keep(struct pair *p)
+{
+	if (p->held && !port_keep(p->dp->port, p->index, p->spill, p->held))
+		counter_add(&p->rx.stats.drop_size, 1);
+	p->held = 0;
+}
+
+void pair_receive_end(struct pair *p)
+{
+	int rc = 0;
+
+	if (!p->held)
+		return;
+	/* The thread may not have come to the driver's last kick. */
+	if (!p->rx.q.broken && atomic_load_explicit(&p->dp->link_up, memory_order_relaxed))
+		rc = receive_frame(p);
+	if (p->rx.unflushed)
+		pair_flush(p, &p->rx);
+	if (rc < 0)
+		pair_broken(p, &p->rx);
+	pair_receive_settle(p);
+	pair_receive_keep(p);
+}
+
 void pair_receive_expire(struct pair *p)
 {
+	if (!p->held || clock_us() < p->held_until)
+		return;
+	/* It may have got them, and we have not come to it. */
+	pair_receive_kicked(p);
 	if (!p->held || clock_us() < p->held_until)
 		return;
 	p->held = 0;

@@ -25,7 +25,8 @@
  *
  * Frames. What the guest transmits waits in its ring during the gap: none is lost or sent twice.
  * What arrives meanwhile waits in the port if that stays (a tap's queue), and is lost where it
- * cannot.
+ * cannot. A frame that "vmm" has read, and for which the driver had no buffers, stays with the port
+ * as well (port_keep()), and goes on where the next datapath is one of ours.
  */
 #include "devices/net/net_switch.h"
 

@@ -26,10 +26,43 @@
 
 #define PORT_DRAIN_MAX 10000 /* frames of one queue: more than any keeps */
 
+struct port_kept {
+	size_t len;
+	uint8_t frame[];
+};
+
+bool port_keep(struct port *port, unsigned queue, const void *frame, size_t len)
+{
+	struct port_kept *k = malloc(sizeof(*k) + len);
+
+	if (!k)
+		return false;
+	k->len = len;
+	memcpy(k->frame, frame, len);
+	free(port->kept[queue]);
+	port->kept[queue] = k;
+	return true;
+}
+
+size_t port_take_kept(struct port *port, unsigned queue, void *frame)
+{
+	struct port_kept *k = port->kept[queue];
+	size_t len = k ? k->len : 0;
+
+	if (k && frame)
+		memcpy(frame, k->frame, len);
+	free(k);
+	port->kept[queue] = NULL;
+	return len;
+}
+
 void port_close(struct port *port)
 {
-	if (port)
-		port->ops->close(port);
+	if (!port)
+		return;
+	for (unsigned i = 0; i < PORT_QUEUES_MAX; i++)
+		port_take_kept(port, i, NULL);
+	port->ops->close(port);
 }
 
 const char *port_interface(const struct port *port)

@@ -67,7 +67,9 @@ struct port_ops {
 	void (*close)(struct port *port);
 };
 
-/* Embedded in the implementer; constant after the open call, but for mtu. */
+struct port_kept;
+
+/* Embedded in the implementer; constant after the open call, but for mtu, kept and the counters. */
 struct port {
 	const struct port_ops *ops;
 	const char *kind;         /* "tap" ... */
@@ -81,6 +83,7 @@ struct port {
 	/* Frames that the port itself dropped, behind its descriptors: those of the guest's that it
 	   does not take, and those for the guest that had no room. Any thread. */
 	_Atomic uint64_t refused, lost;
+	struct port_kept *kept[PORT_QUEUES_MAX]; /* port_keep()'s */
 };
 
 /* --- Opening. Main thread. On an error nothing is left and @err says cause and remedy. --- */
@@ -128,6 +131,15 @@ void port_close(struct port *port); /* NULL: nothing */
 
 /* The name of the host's interface that @port is, or "". */
 const char *port_interface(const struct port *port);
+
+/*
+ * A frame of @len bytes that was read from @queue and not delivered: the port keeps a copy for the
+ * next who reads that queue, one for each. False: no memory. The calls for one queue come from one
+ * thread at a time.
+ */
+bool port_keep(struct port *port, unsigned queue, const void *frame, size_t len);
+/* Take it, once: its length, or 0. @frame has room for any that was kept; NULL: it is thrown away. */
+size_t port_take_kept(struct port *port, unsigned queue, void *frame);
 
 /* Throw away the frames that wait in @port, as far as there are some now. No datapath uses it. */
 void port_drain(const struct port *port);
