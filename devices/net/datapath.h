@@ -127,7 +127,10 @@ struct datapath_ops {
 	void (*watch)(struct datapath *dp, const struct datapath_host *host);
 	/* Is there a far side now? As watch() would say. NULL: always. */
 	bool (*ready)(struct datapath *dp);
-	/* Down: nothing is received, what is transmitted is dropped. */
+	/*
+	 * Down: nothing is received, what is transmitted is dropped. Not by vhost-net: the kernel
+	 * can only be kept from the ring, where frames wait until the link is up.
+	 */
 	void (*set_link)(struct datapath *dp, bool up);
 	/* The process that has the rings; 0: not known, or there is none now. NULL: none ever. */
 	pid_t (*backend)(struct datapath *dp);
