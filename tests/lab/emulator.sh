@@ -50,6 +50,25 @@ a=$(choose "$tmp/bin/qemu-system-x86_64")
 is "a path has a state of its own" yes "$([[ $a == "$tmp/bin/qemu-system-x86_64 L/state."* && $a != *state.[df]i* ]] && echo yes)"
 echo "# changed" >>"$tmp/lab/emulator/devices.mak"
 is "none that another recipe made" "$distribution" "$(choose)"
+# Those that this machine has find their firmware: with none a machine of kind q35 does not start.
+firmware() ( # WORD
+	top=$PWD
+	. lab/machine.sh
+	lab_choose_emulator "$1" && lab_machine . . || return
+	local options=() i
+	for i in "${!machine[@]}"; do
+		[ "${machine[$i]}" != -L ] || options+=(-L "${machine[$((i + 1))]}")
+	done
+	echo quit | timeout 60 "$lab_emulator" -nodefaults -display none -cpu EPYC -S \
+		-machine q35 -monitor stdio "${options[@]}" 2>&1 >/dev/null | grep -v "TCG doesn't support"
+	echo "status ${PIPESTATUS[1]}"
+)
+is "the distribution's finds its firmware" "status 0" "$(firmware distribution)"
+if (top=$PWD && . lab/machine.sh && lab_fixed_emulator >/dev/null); then
+	is "the fixed one finds its firmware" "status 0" "$(firmware fixed)"
+else
+	echo "skip emulator: the fixed one finds its firmware: it is not built (lab/build --fixed-emulator)"
+fi
 for set in lab/emulator/[0-9]*; do
 	is "corrections for ${set##*/}" "$(cd lab/emulator/10.0 && ls)" "$(cd "$set" && ls)"
 done
