@@ -121,7 +121,7 @@ if counted vhost-user "datapath=vhost-user,socket=$PWD/s.sock"; then
 	is "counters: vhost-user: packets of the rings" "$(value net packets)" -
 	is "counters: vhost-user: kicks by ioeventfd" "$(value net kicks_ioeventfd)" -
 	is "counters: vhost-user: an interface" "$(value net to_guest_packets)" none
-	is "counters: vhost-user: the back-end's thread" "$(role backend)" 1
+	is "counters: vhost-user: the back-end's threads" "$(role backend)" 2 # one unmaps memory
 fi
 kill $switch
 wait $switch
